@@ -1,0 +1,50 @@
+//! The primitives that the protocol is built from, so that loom can stand in for them.
+//!
+//! Under `--cfg loom` atomics, cells and yielding are loom's, and the models in
+//! `models.rs` explore every interleaving; otherwise they are std's. `UnsafeCell` has
+//! loom's interface (`with_mut`), which costs nothing in the std version.
+
+#[cfg(loom)]
+pub(crate) use loom::{
+    cell::UnsafeCell,
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
+};
+#[cfg(not(loom))]
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+/// std's cell behind loom's interface.
+#[cfg(not(loom))]
+#[derive(Debug)]
+pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+#[cfg(not(loom))]
+impl<T> UnsafeCell<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(std::cell::UnsafeCell::new(value))
+    }
+
+    #[inline(always)]
+    pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        f(self.0.get())
+    }
+}
+
+/// Waits a little before the lock is tried again: on the CPU first, then by giving the
+/// CPU away, because the holder may have been descheduled by the OS.
+#[inline]
+pub(crate) fn relax(tries: &mut u32) {
+    #[cfg(loom)]
+    {
+        let _ = tries;
+        loom::thread::yield_now();
+    }
+    #[cfg(not(loom))]
+    {
+        *tries += 1;
+        if *tries < 128 {
+            std::hint::spin_loop();
+        } else {
+            std::thread::yield_now();
+        }
+    }
+}
