@@ -112,3 +112,21 @@ impl fmt::Debug for Stack {
             .finish()
     }
 }
+
+/// Coroutines of the corosensei crate can run on our stacks.
+// SAFETY: at least 16 KiB are usable and a guard lies below.
+#[cfg(feature = "corosensei")]
+unsafe impl corosensei::stack::Stack for Stack {
+    #[inline]
+    fn base(&self) -> corosensei::stack::StackPointer {
+        corosensei::stack::StackPointer::new(self.top().expose_provenance())
+            .expect("stacks: a stack is not at address zero")
+    }
+
+    #[inline]
+    fn limit(&self) -> corosensei::stack::StackPointer {
+        // The trait wants the guard included.
+        corosensei::stack::StackPointer::new(self.slot().base())
+            .expect("stacks: a stack is not at address zero")
+    }
+}

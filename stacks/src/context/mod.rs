@@ -18,9 +18,20 @@
 //! How it works is drawn in `x86_64.rs` and `aarch64.rs`, one file per
 //! architecture with the same items in the same order.
 
-#[cfg_attr(target_arch = "x86_64", path = "x86_64.rs")]
-#[cfg_attr(target_arch = "aarch64", path = "aarch64.rs")]
+#[cfg(all(target_arch = "aarch64", not(feature = "corosensei")))]
+#[path = "aarch64.rs"]
 mod arch;
+#[cfg(any(
+    feature = "corosensei",
+    not(any(target_arch = "x86_64", target_arch = "aarch64"))
+))]
+#[path = "corosensei.rs"]
+mod arch;
+#[cfg(all(target_arch = "x86_64", not(feature = "corosensei")))]
+#[path = "x86_64.rs"]
+mod arch;
+
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// A suspended context.
 ///
@@ -65,20 +76,35 @@ pub type Action = unsafe extern "C" fn(left: Context, data: *mut ());
 /// [`switch_final`]. It must not unwind.
 pub type Entry = unsafe extern "C" fn(arg: *mut ()) -> !;
 
+/// Stores a context where others may wait for it.
+///
+/// # Safety
+/// `place` is valid for a write.
+#[allow(dead_code, reason = "not every backend needs it")]
+unsafe fn publish(place: *mut *mut u8, context: Context) {
+    // SAFETY: the caller's promise; a pointer and an atomic pointer are laid out
+    // alike.
+    let place = unsafe { AtomicPtr::from_ptr(place) };
+    place.store(context.0, Ordering::Release);
+}
+
 /// Unwind rows inside our assembly. A `panic = "abort"` build may have been
 /// told to make no unwind tables, where they would not assemble.
 #[cfg(panic = "unwind")]
+#[allow(unused_macros, reason = "only assembly needs it")]
 macro_rules! cfi {
     ($row:literal) => {
         $row
     };
 }
 #[cfg(not(panic = "unwind"))]
+#[allow(unused_macros, reason = "only assembly needs it")]
 macro_rules! cfi {
     ($row:literal) => {
         ""
     };
 }
+#[allow(unused_imports, reason = "only assembly needs it")]
 use cfi;
 
 /// Leaves the current context for `to`. On the other side `action(left, data)`
@@ -101,15 +127,16 @@ pub unsafe fn switch(to: Context, action: Action, data: *mut ()) {
     unsafe { arch::switch(to.0, action, data) }
 }
 
-/// Leaves the current context for `to` with no action, storing what was left in
-/// `*left` before anything of `to` runs.
+/// Leaves the current context for `to` with no action: all that happens on the
+/// way is that what was left is stored in `*left` (with release ordering, once it
+/// is complete).
 ///
-/// For coroutines that stay on one thread, where nobody can see `*left` too
-/// early. About half a nanosecond cheaper than [`switch`].
+/// For coroutines that stay on one thread, and for publishing a context by one
+/// store. A nanosecond cheaper than [`switch`].
 ///
 /// # Safety
-/// As [`switch`]; `left` is valid for a write; `to` must have been read before,
-/// as `left` may be the place it came from.
+/// As [`switch`]; `left` is valid for a write by the time `to` is about to run.
+/// It may be the place that `to` was read from.
 #[inline(always)]
 pub unsafe fn switch_plain(to: Context, left: *mut Context) {
     // SAFETY: the caller's promises; `Context` is a transparent pointer.
@@ -145,7 +172,7 @@ pub unsafe fn prepare(top: *mut u8, limit: *mut u8, entry: Entry, arg: *mut ()) 
         "context: stack too small"
     );
     // SAFETY: the caller's promises are those of the function called.
-    Context(unsafe { arch::prepare(top, entry, arg) })
+    Context(unsafe { arch::prepare(top, limit, entry, arg) })
 }
 
 /// Runs `f` on top of the suspended context `on`, on its stack, and comes back.

@@ -15,7 +15,7 @@
 //!   | frame of the caller   |          | (up to 15 bytes)      |
 //!   | of `switch`           |          |                       |
 //!   +-----------------------+          +-----------------------+
-//!   | (unused)              | +24      | (unused)              | +24
+//!   | (spare)               | +24      | (spare)               | +24
 //!   | rbp                   | +16      | arg                   | +16
 //!   | rbx                   | +8       | entry                 | +8
 //!   | address of label 2:   | <- ctx   | address of `start`    | <- ctx
@@ -46,7 +46,10 @@
 use core::arch::{asm, naked_asm};
 
 /// Bytes a suspended context takes on its stack, see the head of this file.
-const FRAME: usize = 32;
+pub(super) const FRAME: usize = 32;
+
+/// The word of the frame that is free for the sanitizers' record.
+pub(super) const SPARE: usize = 3;
 
 /// Saves the current context, runs `action(left, data)` on `to`'s stack and
 /// resumes `to`.
@@ -99,7 +102,7 @@ pub(super) unsafe fn switch(to: *mut u8, action: super::Action, data: *mut ()) {
     }
 }
 
-/// As [`switch`], with no action.
+/// As [`switch`], with no action: stores what was left in `*left`.
 ///
 /// # Safety
 /// As [`super::switch_plain`].
@@ -113,9 +116,11 @@ pub(super) unsafe fn switch_plain(to: *mut u8, left: *mut *mut u8) {
             "mov [rsp + 16], rbp",
             "mov [rsp + 8], rbx",
             "mov [rsp], rax",
-            // Tell where we are; nobody on another thread may look (no action).
-            "mov [rdi], rsp",
+            "mov rax, rsp",
             "mov rsp, rdx",
+            // Off our stack, so whoever sees this may resume us (stores are
+            // releases on x86).
+            "mov [rdi], rax",
             "jmp [rsp]",
             "2:",
             "mov rbx, [rsp + 8]",
@@ -166,7 +171,12 @@ pub(super) unsafe fn switch_final(to: *mut u8, action: super::Action, data: *mut
 /// # Safety
 /// As [`super::prepare`].
 #[inline]
-pub(super) unsafe fn prepare(top: *mut u8, entry: super::Entry, arg: *mut ()) -> *mut u8 {
+pub(super) unsafe fn prepare(
+    top: *mut u8,
+    _limit: *mut u8,
+    entry: super::Entry,
+    arg: *mut (),
+) -> *mut u8 {
     // SAFETY: the caller vouches for the memory below `top`; the frame stays in
     // it, on the top page.
     unsafe {
@@ -175,7 +185,7 @@ pub(super) unsafe fn prepare(top: *mut u8, entry: super::Entry, arg: *mut ()) ->
         words.write(start_address());
         words.add(1).write(entry as usize);
         words.add(2).write(arg as usize);
-        words.add(3).write(0);
+        words.add(SPARE).write(0);
         frame
     }
 }
