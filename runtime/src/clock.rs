@@ -1,0 +1,50 @@
+//! Time inside the runtime: nanoseconds since the first look at the clock.
+//!
+//! Timers and deadlines compare and store `u64`s; `Instant` stands only at the
+//! public surface. [`NEVER`] is later than every deadline.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Nanoseconds since [`base`].
+pub(crate) type Nanos = u64;
+
+/// A deadline that does not come: 584 years after the start.
+pub(crate) const NEVER: Nanos = u64::MAX;
+
+fn base() -> Instant {
+    static BASE: OnceLock<Instant> = OnceLock::new();
+    // One second before the first look, so that an instant shortly before it
+    // still has a place.
+    *BASE.get_or_init(|| {
+        let now = Instant::now();
+        now.checked_sub(Duration::from_secs(1)).unwrap_or(now)
+    })
+}
+
+/// Now.
+#[inline]
+pub(crate) fn now() -> Nanos {
+    from_instant(Instant::now())
+}
+
+/// The place of `t`; what lies before the base is 0.
+#[inline]
+pub(crate) fn from_instant(t: Instant) -> Nanos {
+    t.checked_duration_since(base()).map_or(0, nanos)
+}
+
+/// The instant of `n`, or the latest that can be told.
+pub(crate) fn to_instant(n: Nanos) -> Instant {
+    base() + Duration::from_nanos(n)
+}
+
+/// Now + `d`; what overflows is [`NEVER`].
+#[inline]
+pub(crate) fn after(d: Duration) -> Nanos {
+    now().saturating_add(nanos(d))
+}
+
+fn nanos(d: Duration) -> Nanos {
+    u64::try_from(d.as_nanos()).unwrap_or(NEVER)
+}

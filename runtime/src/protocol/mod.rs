@@ -1,0 +1,17 @@
+//! The words and handshakes that goroutines, machines and processors meet on.
+//!
+//! Every file here is one protocol: a packed word or a pair of flags, its
+//! named transitions, and the argument for its orderings. Nothing here knows
+//! of threads, stacks or queues of the real scheduler, so the same code runs
+//! under loom (`RUSTFLAGS="--cfg loom"`), where the rest of the crate is not
+//! compiled. `README.md` beside this file has the states and numbered steps.
+
+pub(crate) mod atomic;
+pub(crate) mod gword;
+pub(crate) mod mword;
+pub(crate) mod poll_gate;
+pub(crate) mod runnext;
+pub(crate) mod sleep;
+
+#[cfg(all(test, loom))]
+mod loom_models;

@@ -1,0 +1,395 @@
+//! Sleeping and waking: what an M does without work, and how it is given some
+//! (PROTOCOL 5, 6 and 9).
+//!
+//! An M without work gives its P into the idle set and takes one of two places,
+//! both in one step under the lock: it is *the poller*, which sleeps in the
+//! netpoll until the next timer, or it is *spare* and sleeps on its futex. It
+//! looks at every queue once more after that (`protocol/sleep.rs` says why).
+//!
+//! Whoever gives a P to an M writes `next_p` under the same lock at which it
+//! takes that M off its list; so an M that holds the lock knows whether it has
+//! been claimed. A claimed M is woken by its futex, or by a kick of the netpoll.
+
+use super::g::GList;
+use super::inside::Inside;
+use super::lists::{self, Lists, SLEEP};
+use super::m::M;
+use super::p::{self, P};
+use super::{monitor, poll};
+use crate::clock;
+use crate::protocol::mword::Snapshot;
+use crate::sys;
+use std::ptr;
+use std::sync::atomic::Ordering;
+
+/// Somebody published work: wakes one M if a P is idle and nobody searches.
+#[inline]
+pub(crate) fn wake_for_work(inside: &mut Inside) {
+    // The only P is ours: there is nobody to wake.
+    if lists::procs() == 1 && inside.p().is_some() {
+        return;
+    }
+    if SLEEP.wake_wanted() {
+        wake_one(inside);
+    }
+}
+
+/// How an M that was given a P is to be woken.
+enum Wake {
+    Futex(&'static M),
+    Kick,
+}
+
+/// Gives an idle P to an M and wakes it. The caller took a searcher's place,
+/// which goes on to that M or is given back.
+#[cold]
+#[inline(never)]
+fn wake_one(inside: &mut Inside) {
+    let mut lists = lists::lock(inside);
+    let Some(p) = lists.pop_idle() else {
+        drop(lists);
+        // All Ps are busy: each looks at every queue before it sleeps.
+        SLEEP.stop_searching();
+        return;
+    };
+    let wake = if let Some(m) = claim_bound(&mut lists) {
+        give(m, p, false);
+        SLEEP.stop_searching();
+        Some(Wake::Futex(m))
+    } else {
+        let wake = claim_rested(&mut lists, p, true);
+        if wake.is_none() {
+            lists.push_idle(p);
+        }
+        wake
+    };
+    drop(lists);
+    match wake {
+        Some(wake) => {
+            deliver(wake);
+            monitor::wake_if_asleep();
+        }
+        // The searcher's place waits for the M that the monitor makes.
+        None => monitor::want_thread(),
+    }
+}
+
+/// Under the lock: gives `p` to an M that sleeps for want of work.
+fn claim_rested(lists: &mut Lists, p: &'static P, searching: bool) -> Option<Wake> {
+    if let Some(m) = lists.spare.pop() {
+        give(m, p, searching);
+        return Some(Wake::Futex(m));
+    }
+    // SAFETY: null or an M of the table.
+    let m: &'static M = unsafe { lists.poller.as_ref() }?;
+    lists.poller = ptr::null();
+    give(m, p, searching);
+    Some(Wake::Kick)
+}
+
+/// Under the lock: the first bound M that wants a P, claimed.
+fn claim_bound(lists: &mut Lists) -> Option<&'static M> {
+    let m = lists.pop_bound()?;
+    if !m.word.claim() {
+        crate::abort::fatal("an M in the bound queue was claimed twice");
+    }
+    Some(m)
+}
+
+/// Under the lock: `m` is claimed, or off its list; p is nobody's.
+fn give(m: &'static M, p: &'static P, searching: bool) {
+    debug_assert_eq!(m.next_p.load(Ordering::Relaxed), 0, "an M is given one P at a time");
+    m.woken_searching.set(searching);
+    m.next_p.store(p.index as u32 + 1, Ordering::Release);
+}
+
+fn deliver(wake: Wake) {
+    match wake {
+        Wake::Futex(m) => {
+            m.wake.store(1, Ordering::Release);
+            sys::futex_wake(&m.wake);
+        }
+        Wake::Kick => poll::kick(),
+    }
+}
+
+/// Sleeps until a P is given to `m`, and owns it.
+pub(crate) fn wait_for_p(m: &'static M) {
+    while m.wake.load(Ordering::Acquire) == 0 {
+        sys::futex_wait(&m.wake, 0, None);
+    }
+    m.wake.store(0, Ordering::Relaxed);
+    take_given(m);
+}
+
+/// Owns the P in `next_p`.
+fn take_given(m: &'static M) {
+    let given = m.next_p.swap(0, Ordering::Acquire);
+    let Some(p) = (given as usize).checked_sub(1).and_then(p::get) else {
+        crate::abort::fatal("an M was woken without a P");
+    };
+    own(m, p);
+    m.searching.set(m.woken_searching.get());
+}
+
+fn own(m: &'static M, p: &'static P) {
+    m.word.own(p.index);
+    m.p.set(p);
+    m.ask.store(0, Ordering::Relaxed);
+}
+
+/// A bound M's goroutine became runnable: gives it an idle P, or queues it and
+/// makes the busy Ps look.
+pub(crate) fn ready_bound(inside: &mut Inside, m: &'static M) {
+    let mut lists = lists::lock(inside);
+    lists.push_bound(m);
+    let Some(p) = lists.pop_idle() else {
+        drop(lists);
+        for p in p::all() {
+            p.shared.attention.store(true, Ordering::Relaxed);
+        }
+        return wake_for_work(inside);
+    };
+    let first = claim_bound(&mut lists).expect("one was just pushed");
+    give(first, p, false);
+    drop(lists);
+    deliver(Wake::Futex(first));
+    monitor::wake_if_asleep();
+}
+
+/// PROTOCOL 5 (a): Stolen -> None -> Owns, when a P is idle.
+pub(crate) fn acquire_stolen(m: &'static M, seen: Snapshot) -> bool {
+    let inside = Inside::foreign();
+    let Some(p) = lists::lock(&inside).pop_idle() else { return false };
+    if m.word.forget(seen) {
+        own(m, p);
+        monitor::wake_if_asleep();
+        return true;
+    }
+    // The P was given back in place meanwhile.
+    lists::lock(&inside).push_idle(p);
+    false
+}
+
+/// The M gives its P on because its goroutine will sleep with it: Owns -> None.
+pub(crate) fn give_p_away(inside: &mut Inside, m: &'static M) {
+    m.word.disown();
+    release_p(inside, m);
+}
+
+/// The M gives its P on around a call that blocks: Owns -> Stolen.
+pub(crate) fn lend_p(inside: &mut Inside, m: &'static M) {
+    m.word.lend();
+    release_p(inside, m);
+}
+
+/// The P of `m`, whose word does not name it any more, goes to whoever needs it.
+fn release_p(inside: &mut Inside, m: &'static M) {
+    // SAFETY: inside, a goroutine's M has a P.
+    let p: &'static P = unsafe { &*m.p.get() };
+    m.p.set(ptr::null());
+    // Thieves can take what is in the queue, but not what is in `runnext`.
+    if let Some(next) = p.queue.take_next()
+        && let Some(mut half) = p.queue.push(next)
+    {
+        lists::lock(inside).append_global(&mut half);
+    }
+    let mut lists = lists::lock(inside);
+    if p.index >= lists::procs() {
+        drop(lists);
+        return stop(inside, p);
+    }
+    if let Some(bound) = claim_bound(&mut lists) {
+        give(bound, p, false);
+        drop(lists);
+        return deliver(Wake::Futex(bound));
+    }
+    lists.push_idle(p);
+    // Somebody must watch the netpoll and the timers while we are away.
+    let unwatched = lists.poller.is_null();
+    drop(lists);
+    // A goer without a sleep: fence and second look, on behalf of the P.
+    SLEEP.before_second_look(false);
+    if (unwatched || there_is_work()) && SLEEP.wake_wanted() {
+        wake_one(inside);
+    }
+}
+
+/// The P of `m` goes to the first bound M that wants one. False: there is none.
+pub(crate) fn give_to_bound(inside: &mut Inside, m: &'static M, p: &'static P) -> bool {
+    if lists::bound_len() == 0 {
+        return false;
+    }
+    stop_searching(inside, m);
+    let mut lists = lists::lock(inside);
+    let Some(bound) = claim_bound(&mut lists) else { return false };
+    m.word.disown();
+    m.p.set(ptr::null());
+    give(bound, p, false);
+    drop(lists);
+    deliver(Wake::Futex(bound));
+    true
+}
+
+/// A P beyond `maxprocs`, which nobody owns, stops: what is in its queue goes to
+/// the global one. Its timers stay where they are; everybody looks at the
+/// heaps of all Ps.
+fn stop(inside: &mut Inside, p: &'static P) {
+    let mut rest = GList::new();
+    if let Some(g) = p.queue.take_next() {
+        rest.push(g);
+    }
+    while let Some(g) = p.queue.pop() {
+        rest.push(g);
+    }
+    p.magazine(inside).drain();
+    let mut lists = lists::lock(inside);
+    lists.append_global(&mut rest);
+    lists.push_idle_or_stop(p);
+    drop(lists);
+    wake_for_work(inside);
+}
+
+/// Step 15: `runnext` has been kept waiting beside an idle P.
+#[cold]
+#[inline(never)]
+pub(crate) fn spill_runnext(inside: &mut Inside, p: &'static P) {
+    if let Some(g) = p.queue.take_next() {
+        inside.push_local(p, g);
+        wake_for_work(inside);
+    }
+}
+
+/// The M found work: it does not search any more. The last searcher wakes one
+/// more, because those who submitted work meanwhile relied on it.
+#[inline]
+pub(crate) fn stop_searching(inside: &mut Inside, m: &'static M) {
+    if m.searching.replace(false) && SLEEP.found() {
+        wake_for_work(inside);
+    }
+}
+
+/// Where an M without work sleeps.
+enum Place {
+    Poller,
+    Spare,
+}
+
+/// Nothing to do for `m`, which may have a P: sleeps until it has one and
+/// something to do.
+pub(crate) fn rest(inside: &mut Inside, m: &'static M) {
+    // SAFETY: null or a P.
+    let p: Option<&'static P> = unsafe { m.p.get().as_ref() };
+    let p = match p {
+        Some(p) if p.index >= lists::procs() => {
+            m.word.disown();
+            m.p.set(ptr::null());
+            stop(inside, p);
+            None
+        }
+        Some(p) => {
+            m.word.disown();
+            m.p.set(ptr::null());
+            Some(p)
+        }
+        None => None,
+    };
+    let had_p = p.is_some();
+    let mut lists = lists::lock(inside);
+    if let Some(p) = p {
+        lists.push_idle(p);
+    }
+    let place = take_place(&mut lists, m, had_p);
+    drop(lists);
+    SLEEP.before_second_look(m.searching.replace(false));
+    if had_p && there_is_work() && leave_place(inside, m) {
+        return;
+    }
+    match place {
+        Place::Spare => wait_for_p(m),
+        Place::Poller => poll::sleep(inside, m),
+    }
+}
+
+/// Only an M that had a P polls: when all Ps are busy they look at the netpoll
+/// themselves, and a sleeper beside them would take each event over a thread
+/// switch.
+fn take_place(lists: &mut Lists, m: &'static M, had_p: bool) -> Place {
+    if had_p && lists.poller.is_null() && poll::exists() {
+        lists.poller = m;
+        Place::Poller
+    } else {
+        lists.spare.push_front(m);
+        Place::Spare
+    }
+}
+
+/// Takes `m`, which saw work, from its place back to an idle P. False: it has
+/// been claimed meanwhile, or there is no idle P any more.
+fn leave_place(inside: &mut Inside, m: &'static M) -> bool {
+    let mut lists = lists::lock(inside);
+    if m.next_p.load(Ordering::Relaxed) != 0 {
+        return false;
+    }
+    let Some(p) = lists.pop_idle() else { return false };
+    if ptr::eq(lists.poller, m) {
+        lists.poller = ptr::null();
+    } else {
+        lists.spare.remove(m);
+    }
+    drop(lists);
+    own(m, p);
+    SLEEP.search();
+    m.searching.set(true);
+    true
+}
+
+/// The poller is back: unless it was claimed it takes an idle P, if it wants one
+/// and there is one, and otherwise keeps its place. True: it has a P.
+pub(crate) fn poller_returns(inside: &mut Inside, m: &'static M, wants_p: bool) -> bool {
+    let mut lists = lists::lock(inside);
+    if m.next_p.load(Ordering::Relaxed) != 0 {
+        drop(lists);
+        take_given(m);
+        return true;
+    }
+    if !wants_p {
+        return false;
+    }
+    let Some(p) = lists.pop_idle() else { return false };
+    lists.poller = ptr::null();
+    drop(lists);
+    own(m, p);
+    m.searching.set(false);
+    monitor::wake_if_asleep();
+    true
+}
+
+/// Every queue there is, looked at without taking anything.
+pub(crate) fn there_is_work() -> bool {
+    lists::global_len() != 0
+        || lists::bound_len() != 0
+        || p::all().any(|p| p.queue.len() != 0)
+        || p::all().any(|p| p.timers().earliest() != clock::NEVER && p.timers().earliest() <= clock::now())
+}
+
+/// A new M, before its thread is up: with `for_work` it gets an idle P and the
+/// searcher's place that was kept for it, otherwise it is spare.
+pub(crate) fn enlist(inside: &Inside, m: &'static M, for_work: bool) {
+    let mut lists = lists::lock(inside);
+    let p = if for_work { lists.pop_idle() } else { None };
+    match p {
+        Some(p) => {
+            give(m, p, true);
+            drop(lists);
+            deliver(Wake::Futex(m));
+        }
+        None => {
+            lists.spare.push_front(m);
+            drop(lists);
+            if for_work {
+                SLEEP.stop_searching();
+            }
+        }
+    }
+}

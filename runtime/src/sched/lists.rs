@@ -1,0 +1,178 @@
+//! What all Ms share: the global queue, and who is idle, spare, bound.
+//!
+//! Intrusive lists under one short lock. It is taken for a few instructions, by
+//! those who are inside and by the monitor; the counts beside it are for those
+//! who only want to know whether it is worth taking.
+
+use super::Inside;
+use super::g::{GList, GRef};
+use super::m::{M, MList};
+use super::p::P;
+use crate::lock::{ShortGuard, ShortLock};
+use crate::protocol::sleep::Sleep;
+use std::ptr;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+/// The sleep and wake handshake.
+pub(crate) static SLEEP: Sleep = Sleep::new();
+
+static LISTS: ShortLock<Lists> = ShortLock::new(Lists::new());
+static GLOBAL_LEN: AtomicUsize = AtomicUsize::new(0);
+static BOUND_LEN: AtomicUsize = AtomicUsize::new(0);
+static PROCS: AtomicUsize = AtomicUsize::new(0);
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// Under the lock.
+pub(crate) struct Lists {
+    global: GList,
+    idle: *const P,
+    /// Ms that sleep on their futex, newest first.
+    pub(crate) spare: MList,
+    /// Ms whose bound goroutine is runnable, oldest first.
+    bound: MList,
+    /// The M that sleeps in the netpoll, if nobody claimed it yet.
+    pub(crate) poller: *const M,
+}
+
+// SAFETY: the pointers are to Ps and Ms, which live for ever.
+unsafe impl Send for Lists {}
+
+impl Lists {
+    const fn new() -> Lists {
+        Lists {
+            global: GList::new(),
+            idle: ptr::null(),
+            spare: MList::new(),
+            bound: MList::new(),
+            poller: ptr::null(),
+        }
+    }
+
+    /// Puts a P that nobody owns into the idle set.
+    pub(crate) fn push_idle(&mut self, p: &'static P) {
+        p.next_idle.set(self.idle);
+        self.idle = p;
+        SLEEP.idle();
+    }
+
+    /// Takes the P that became idle last.
+    pub(crate) fn pop_idle(&mut self) -> Option<&'static P> {
+        // SAFETY: null or a P, which lives for ever.
+        let p: &'static P = unsafe { self.idle.as_ref() }?;
+        self.idle = p.next_idle.get();
+        SLEEP.busy();
+        Some(p)
+    }
+
+    /// A P takes part from now on, unless it does already (it was to stop, and
+    /// its M has not noticed).
+    pub(crate) fn admit(&mut self, p: &'static P) {
+        if p.stopped.replace(false) {
+            self.push_idle(p);
+        }
+    }
+
+    /// A P that nobody owns goes to the idle set, or stops when it is beyond
+    /// `maxprocs`.
+    pub(crate) fn push_idle_or_stop(&mut self, p: &'static P) {
+        if p.index < procs() {
+            self.push_idle(p);
+        } else {
+            p.stopped.set(true);
+        }
+    }
+
+    /// The idle Ps for which `pred` holds stop.
+    pub(crate) fn dismiss(&mut self, pred: impl Fn(&'static P) -> bool) {
+        let mut kept: *const P = ptr::null();
+        // SAFETY: null or a P, which lives for ever.
+        while let Some(p) = unsafe { self.idle.as_ref() } {
+            let p: &'static P = p;
+            self.idle = p.next_idle.get();
+            if pred(p) {
+                p.stopped.set(true);
+                SLEEP.busy();
+            } else {
+                p.next_idle.set(kept);
+                kept = p;
+            }
+        }
+        self.idle = kept;
+    }
+
+    pub(crate) fn push_global(&mut self, g: GRef) {
+        self.global.push(g);
+        GLOBAL_LEN.store(self.global.len(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn append_global(&mut self, list: &mut GList) {
+        self.global.append(list);
+        GLOBAL_LEN.store(self.global.len(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn pop_global(&mut self) -> Option<GRef> {
+        let g = self.global.pop()?;
+        GLOBAL_LEN.store(self.global.len(), Ordering::Relaxed);
+        Some(g)
+    }
+
+    pub(crate) fn push_bound(&mut self, m: &'static M) {
+        self.bound.push_back(m);
+        BOUND_LEN.store(self.bound.len(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn pop_bound(&mut self) -> Option<&'static M> {
+        let m = self.bound.pop()?;
+        BOUND_LEN.store(self.bound.len(), Ordering::Relaxed);
+        Some(m)
+    }
+}
+
+/// Takes the lock.
+#[inline]
+pub(crate) fn lock(inside: &Inside) -> ShortGuard<'static, Lists> {
+    LISTS.lock(inside)
+}
+
+/// How long the global queue is; a hint.
+#[inline]
+pub(crate) fn global_len() -> usize {
+    GLOBAL_LEN.load(Ordering::Relaxed)
+}
+
+/// How many bound Ms want a P; a hint.
+#[inline]
+pub(crate) fn bound_len() -> usize {
+    BOUND_LEN.load(Ordering::Relaxed)
+}
+
+/// `maxprocs`: Ps with a lower index run goroutines.
+#[inline]
+pub(crate) fn procs() -> usize {
+    PROCS.load(Ordering::Relaxed)
+}
+
+/// Sets `maxprocs`; the rest of a change is `start::resize`.
+pub(crate) fn set_procs(n: usize) {
+    PROCS.store(n, Ordering::Relaxed);
+}
+
+/// The first of `n` numbers for new goroutines.
+pub(crate) fn new_ids(n: u64) -> u64 {
+    NEXT_ID.fetch_add(n, Ordering::Relaxed)
+}
+
+/// A random number for threads without a P (splitmix64; Steele, Lea, Flood 2014).
+pub(crate) fn foreign_random() -> u32 {
+    static STATE: AtomicU64 = AtomicU64::new(0x2545_f491_4f6c_dd1d);
+    let mut z = STATE.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (z >> 32) as u32
+}
+
+/// Goroutines that were spawned by threads without a P.
+pub(crate) static FOREIGN_SPAWNED: AtomicU64 = AtomicU64::new(0);
+
+/// Threads asked for and not yet made; the monitor makes them.
+pub(crate) static THREADS_WANTED: AtomicU32 = AtomicU32::new(0);

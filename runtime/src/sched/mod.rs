@@ -1,0 +1,39 @@
+//! The scheduler: goroutines (G) run on OS threads (M) that hold a P.
+//!
+//! | file | what |
+//! |---|---|
+//! | `inside.rs` | entering and leaving the runtime: the ground rule of all code below |
+//! | `wait.rs` | park and ready: how anything waits |
+//! | `g.rs`, `m.rs`, `p.rs` | goroutines, machines, processors: their data |
+//! | `local_queue.rs`, `lists.rs` | run queues: a P's own; what is shared under one lock |
+//! | `run.rs` | the loop of an M: find work, run it |
+//! | `steal.rs`, `idle.rs` | looking for work elsewhere; sleeping and waking |
+//! | `spawn.rs`, `entry.rs` | a goroutine's begin, and what runs at the bottom of its stack |
+//! | `timers.rs`, `poll.rs` | what wakes goroutines from outside |
+//! | `monitor.rs`, `start.rs` | the thread that watches; how it all comes up |
+//!
+//! `README.md` here has the protocol: states, steps, invariants.
+
+pub(crate) mod entry;
+pub(crate) mod g;
+mod idle;
+mod inside;
+mod lists;
+mod local_queue;
+pub(crate) mod m;
+pub(crate) mod monitor;
+pub(crate) mod p;
+pub(crate) mod poll;
+mod run;
+pub(crate) mod spawn;
+pub(crate) mod start;
+mod steal;
+mod timers;
+#[cfg(test)]
+mod test;
+pub(crate) mod tls;
+pub(crate) mod wait;
+
+pub(crate) use inside::Inside;
+pub(crate) use lists::{procs, set_procs};
+pub(crate) use wait::{WaitReason, Waiter};

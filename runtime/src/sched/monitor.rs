@@ -1,0 +1,159 @@
+//! The monitor: the one thread without a P that watches (PROTOCOL 12, in part).
+//!
+//! What it does at each tick:
+//! - makes the threads that were asked for (nobody else allocates for others);
+//! - a `runnext` that waits beside an idle P goes to the global queue;
+//! - a P that has run one goroutine for a time slice while work waits is asked to
+//!   yield at its next exit from the runtime;
+//! - timers that are due while no P is idle become runnable;
+//! - the netpoll, when nobody has looked for a tick;
+//! - free stacks give their pages back.
+//!
+//! It ticks every millisecond while something waits that only it would find,
+//! every ten while any P is busy, and sleeps when all have been idle for a while.
+
+use super::g::GList;
+use super::inside::Inside;
+use super::lists::{self, SLEEP, THREADS_WANTED};
+use super::p::{self, P};
+use super::{idle, poll, start};
+use crate::clock::{self, Nanos};
+use crate::sys;
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::time::Duration;
+
+/// Futex: 1 when there is something to do at once.
+static KICKED: AtomicU32 = AtomicU32::new(0);
+/// 1 while it sleeps without a timeout.
+static ASLEEP: AtomicU32 = AtomicU32::new(0);
+
+const SHORT: Nanos = 1_000_000;
+const LONG: Nanos = 10_000_000;
+/// Ticks with all Ps idle before it sleeps without a timeout.
+const IDLE_TICKS: u32 = 8;
+
+/// A P left the idle set: the monitor must tick again.
+#[inline]
+pub(crate) fn wake_if_asleep() {
+    // Pairs with the fence in `sleep`: either we see that it sleeps, or it
+    // sees that a P is busy.
+    fence(Ordering::SeqCst);
+    if ASLEEP.load(Ordering::Relaxed) != 0 {
+        kick();
+    }
+}
+
+/// There is an idle P, work, and no M to run it: one is made.
+pub(crate) fn want_thread() {
+    THREADS_WANTED.fetch_add(1, Ordering::AcqRel);
+    kick();
+}
+
+fn kick() {
+    if KICKED.swap(1, Ordering::AcqRel) == 0 {
+        sys::futex_wake(&KICKED);
+    }
+}
+
+/// What one P showed at the last look.
+#[derive(Clone, Copy, Default)]
+struct Look {
+    switches: u64,
+    since: Nanos,
+    runnext: Option<usize>,
+}
+
+/// The thread's body.
+pub(crate) fn run() -> ! {
+    let mut looks = Vec::new();
+    let mut idle_ticks = 0;
+    let mut decayed_at = 0;
+    let mut inside = Inside::foreign();
+    loop {
+        while THREADS_WANTED.load(Ordering::Acquire) != 0 {
+            THREADS_WANTED.fetch_sub(1, Ordering::AcqRel);
+            start::add_machine();
+        }
+        let now = clock::now();
+        let procs = lists::procs();
+        looks.resize(procs.max(looks.len()), Look::default());
+        let mut hurry = false;
+        for (p, look) in p::all().take(procs).zip(&mut looks) {
+            hurry |= watch(&mut inside, p, look, now);
+        }
+        hurry |= watch_outside(&mut inside, now);
+        if now.saturating_sub(decayed_at) > 1_000_000_000 {
+            decayed_at = now;
+            goweft_stacks::decay();
+        }
+        let all_idle = SLEEP.idle_now() >= procs;
+        idle_ticks = if all_idle { idle_ticks + 1 } else { 0 };
+        sleep(idle_ticks > IDLE_TICKS, if hurry { SHORT } else { LONG });
+    }
+}
+
+fn sleep(deep: bool, tick: Nanos) {
+    if deep {
+        ASLEEP.store(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if SLEEP.idle_now() >= lists::procs() {
+            sys::futex_wait(&KICKED, 0, None);
+        }
+        ASLEEP.store(0, Ordering::Relaxed);
+    } else {
+        sys::futex_wait(&KICKED, 0, Some(Duration::from_nanos(tick)));
+    }
+    KICKED.store(0, Ordering::Release);
+}
+
+/// One P. True: look again soon.
+fn watch(inside: &mut Inside, p: &'static P, look: &mut Look, now: Nanos) -> bool {
+    let switches = p.counters().switches.get();
+    let runnext = p.queue.peek_next();
+    let same = look.switches == switches;
+    if !same {
+        *look = Look { switches, since: now, runnext };
+        return runnext.is_some() && SLEEP.idle_now() != 0;
+    }
+    if runnext.is_some() && runnext == look.runnext && SLEEP.idle_now() != 0 {
+        if let Some(g) = p.queue.take_next() {
+            lists::lock(inside).push_global(g);
+            idle::wake_for_work(inside);
+        }
+    }
+    look.runnext = runnext;
+    let waits = runnext.is_some() || p.queue.len() != 0 || lists::global_len() != 0 || lists::bound_len() != 0;
+    if waits && now.saturating_sub(look.since) >= start::time_slice() {
+        ask(p);
+    }
+    waits && SLEEP.idle_now() != 0
+}
+
+/// Asks the M that owns `p` to yield at its next exit.
+fn ask(p: &'static P) {
+    for m in super::m::all() {
+        if m.word.load().owned_p() == Some(p.index) {
+            m.ask.store(1, Ordering::Relaxed);
+        }
+    }
+    p.shared.attention.store(true, Ordering::Relaxed);
+}
+
+/// Timers and netpoll while the Ps are busy. True: look again soon.
+fn watch_outside(inside: &mut Inside, now: Nanos) -> bool {
+    if SLEEP.idle_now() >= lists::procs() {
+        return false;
+    }
+    let mut out = GList::new();
+    let due = poll::earliest();
+    // Beside an idle P the poller sees to timers.
+    if due <= now {
+        poll::collect_all_due(inside, now, &mut out);
+    }
+    let unwatched = now.saturating_sub(poll::last_poll()) >= SHORT;
+    if unwatched {
+        poll::look(inside, now, &mut out);
+    }
+    inside.enqueue_all(&mut out);
+    due < now + LONG || (unwatched && poll::anything_registered())
+}

@@ -1,0 +1,218 @@
+//! P: the right to run goroutines, with what belongs to it: queue, timers,
+//! caches, counters.
+//!
+//! There is a fixed array of places for Ps; a P is made when its index is first
+//! needed and is never freed, so that thieves and the monitor may look at any
+//! at any time. Fields that are not atomic or under a lock belong to the M that
+//! owns the P, inside the runtime; the word of the M carries that ownership on.
+
+use super::g::{self, GList, GRef};
+use super::inside::Inside;
+use super::local_queue::LocalQueue;
+use super::timers::Timers;
+use crossbeam_utils::CachePadded;
+use goweft_stacks::Magazine;
+use std::cell::{Cell, UnsafeCell};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+
+/// The most Ps there can be.
+pub(crate) const MAX_PROCS: usize = 1024;
+
+/// See the module.
+#[repr(C)]
+pub(crate) struct P {
+    pub(crate) index: usize,
+    pub(crate) queue: LocalQueue,
+    /// Counts schedules; every 61st goes through the scheduler loop.
+    pub(crate) schedules: Cell<u32>,
+    /// `runnext` was put in the operation that is still under way.
+    pub(crate) runnext_is_new: Cell<bool>,
+    rng: Cell<u32>,
+    ids: Cell<(u64, u64)>,
+    free: UnsafeCell<GList>,
+    pub(crate) magazine: UnsafeCell<Magazine>,
+    /// When it last looked at the netpoll.
+    pub(crate) polled_at: Cell<u64>,
+    /// Link in the idle list, under the scheduler's lock.
+    pub(crate) next_idle: Cell<*const P>,
+    /// It takes no part: not yet, or not any more. Under the scheduler's lock.
+    pub(crate) stopped: Cell<bool>,
+
+    /// What others may touch.
+    pub(crate) shared: CachePadded<Shared>,
+}
+
+/// The part of a P that others may touch.
+pub(crate) struct Shared {
+    pub(crate) timers: Timers,
+    /// Go through the scheduler loop at the next schedule: set by the monitor.
+    pub(crate) attention: AtomicBool,
+    pub(crate) counters: Counters,
+}
+
+/// Written by the owner only (plain adds), read by anybody.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) spawned: Counter,
+    pub(crate) ended: Counter,
+    pub(crate) switches: Counter,
+    pub(crate) parks: Counter,
+    pub(crate) yields: Counter,
+    pub(crate) steals: Counter,
+    pub(crate) stolen: Counter,
+    pub(crate) overflows: Counter,
+    pub(crate) polls: Counter,
+    pub(crate) timers_fired: Counter,
+    pub(crate) direct: Counter,
+}
+
+/// A count with one writer at a time.
+#[derive(Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    #[inline]
+    pub(crate) fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+// SAFETY: see the module: every field is atomic, under a lock, or touched only
+// by the owner, and ownership is handed over with Release and Acquire.
+unsafe impl Sync for P {}
+// SAFETY: as above.
+unsafe impl Send for P {}
+
+static PS: [AtomicPtr<P>; MAX_PROCS] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_PROCS];
+
+/// The P of this index, if it was ever made.
+#[inline]
+pub(crate) fn get(index: usize) -> Option<&'static P> {
+    // SAFETY: the array holds null or leaked boxes.
+    unsafe { PS[index].load(Ordering::Acquire).as_ref() }
+}
+
+/// The P of this index; makes it at first. Allocates: outside the runtime.
+pub(crate) fn make(index: usize) -> &'static P {
+    if let Some(p) = get(index) {
+        return p;
+    }
+    let p = Box::into_raw(Box::new(P::new(index)));
+    match PS[index].compare_exchange(ptr::null_mut(), p, Ordering::AcqRel, Ordering::Acquire) {
+        // SAFETY: just leaked.
+        Ok(_) => unsafe { &*p },
+        Err(other) => {
+            // SAFETY: `p` was not published; `other` is a leaked box.
+            unsafe {
+                drop(Box::from_raw(p));
+                &*other
+            }
+        }
+    }
+}
+
+/// Every P ever made, retired ones included.
+pub(crate) fn all() -> impl Iterator<Item = &'static P> {
+    PS.iter().map_while(|p| {
+        // SAFETY: as in `get`.
+        unsafe { p.load(Ordering::Acquire).as_ref() }
+    })
+}
+
+impl P {
+    fn new(index: usize) -> P {
+        P {
+            index,
+            queue: LocalQueue::new(),
+            schedules: Cell::new(0),
+            runnext_is_new: Cell::new(false),
+            rng: Cell::new(0x9e37_79b9 ^ (index as u32 + 1).wrapping_mul(0x85eb_ca6b)),
+            ids: Cell::new((0, 0)),
+            free: UnsafeCell::new(GList::new()),
+            magazine: UnsafeCell::new(Magazine::new()),
+            polled_at: Cell::new(0),
+            next_idle: Cell::new(ptr::null()),
+            stopped: Cell::new(true),
+            shared: CachePadded::new(Shared {
+                timers: Timers::new(),
+                attention: AtomicBool::new(false),
+                counters: Counters::default(),
+            }),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    #[inline]
+    pub(crate) fn timers(&self) -> &Timers {
+        &self.shared.timers
+    }
+
+    /// The next number of a xorshift generator (Marsaglia, "Xorshift RNGs", 2003).
+    #[inline]
+    pub(crate) fn random(&self) -> u32 {
+        let mut x = self.rng.get();
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        self.rng.set(x);
+        x
+    }
+
+    /// A number for a new goroutine, from a batch of this P's own.
+    #[inline]
+    pub(crate) fn new_id(&self, more: impl FnOnce(u64) -> u64) -> u64 {
+        const BATCH: u64 = 16;
+        let (mut at, mut end) = self.ids.get();
+        if at == end {
+            at = more(BATCH);
+            end = at + BATCH;
+        }
+        self.ids.set((at + 1, end));
+        at
+    }
+
+    /// A dead block. By the owner.
+    #[inline]
+    pub(crate) fn take_block(&self, inside: &Inside) -> GRef {
+        // SAFETY: by the owner, inside: nobody else has a reference.
+        let free = unsafe { &mut *self.free.get() };
+        loop {
+            if let Some(g) = free.pop() {
+                return g;
+            }
+            g::take_blocks(inside, free, 32);
+        }
+    }
+
+    /// Gives a dead block back. By the owner.
+    #[inline]
+    pub(crate) fn give_block(&self, inside: &Inside, g: GRef) {
+        // SAFETY: as in `take_block`.
+        let free = unsafe { &mut *self.free.get() };
+        free.push_front(g);
+        if free.len() > 256 {
+            let mut back = GList::new();
+            for _ in 0..128 {
+                back.push(free.pop().expect("256 are here"));
+            }
+            g::give_blocks(inside, &mut back);
+        }
+    }
+
+    /// The stacks at hand. By the owner.
+    #[allow(clippy::mut_from_ref, reason = "the owner of the P is the only one who calls this, inside")]
+    #[inline]
+    pub(crate) fn magazine(&self, _inside: &Inside) -> &mut Magazine {
+        // SAFETY: by the owner, inside, and no caller keeps the reference.
+        unsafe { &mut *self.magazine.get() }
+    }
+}

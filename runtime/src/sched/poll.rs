@@ -1,0 +1,162 @@
+//! The netpoll in the scheduler: who polls, and what timers have to do with it
+//! (PROTOCOL 16).
+//!
+//! Nobody waits in the netpoll with a P. Normally the poller is an M that has
+//! nothing to do; it sleeps until the earliest timer of all heaps. A busy M
+//! looks without waiting when its own queue is empty and at least every
+//! [`POLL_EVERY`]; when nobody has looked for a tick, the monitor does.
+
+use super::g::GList;
+use super::inside::Inside;
+use super::m::M;
+use super::p::{self, P};
+use super::{idle, lists};
+use crate::clock::{self, NEVER, Nanos};
+use crate::protocol::poll_gate::PollGate;
+use goweft_netpoll::Poller;
+use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A busy M looks at the netpoll at least this often when it schedules, in ns.
+pub(crate) const POLL_EVERY: Nanos = 200_000;
+/// Events handled by one look.
+const EVENTS: usize = 128;
+
+static POLLER: OnceLock<Poller> = OnceLock::new();
+static GATE: PollGate = PollGate::new();
+static LAST_POLL: AtomicU64 = AtomicU64::new(0);
+
+/// Makes the poller. Once, at start.
+///
+/// # Errors
+/// What epoll says: EMFILE most often.
+pub(crate) fn start() -> io::Result<()> {
+    let poller = Poller::new()?;
+    POLLER.get_or_init(|| poller);
+    Ok(())
+}
+
+/// The poller, for descriptors to register with.
+pub(crate) fn poller() -> Option<&'static Poller> {
+    POLLER.get()
+}
+
+/// Whether there is one to sleep in.
+pub(crate) fn exists() -> bool {
+    POLLER.get().is_some()
+}
+
+/// Makes the poller look at its orders soon.
+pub(crate) fn kick() {
+    if let Some(poller) = POLLER.get() {
+        poller.kick();
+    }
+}
+
+/// A timer at `when` was published: the poller must not sleep past it.
+#[inline]
+pub(crate) fn timer_was_set(when: Nanos) {
+    if GATE.must_kick(when) {
+        kick();
+    }
+}
+
+/// The earliest timer of all heaps.
+pub(crate) fn earliest() -> Nanos {
+    p::all().map(|p| p.timers().earliest()).min().unwrap_or(NEVER)
+}
+
+/// Whether any descriptor can have an event.
+pub(crate) fn anything_registered() -> bool {
+    POLLER.get().is_some_and(|p| p.registered() != 0)
+}
+
+/// When somebody last looked.
+pub(crate) fn last_poll() -> Nanos {
+    LAST_POLL.load(Ordering::Relaxed)
+}
+
+/// Runs what is due in the heap of `p`: into `out`, in order.
+pub(crate) fn collect_due(inside: &mut Inside, p: &'static P, now: Nanos, out: &mut GList) {
+    while let Some((g, ticket)) = p.timers().pop_due(inside, now) {
+        let waiter = super::Waiter::new(g, ticket);
+        inside.ready_into(waiter, out);
+    }
+}
+
+/// Runs what is due in all heaps.
+pub(crate) fn collect_all_due(inside: &mut Inside, now: Nanos, out: &mut GList) {
+    for p in p::all() {
+        collect_due(inside, p, now, out);
+    }
+}
+
+/// Looks without waiting. Nothing happens when somebody else is at it.
+pub(crate) fn look(inside: &mut Inside, now: Nanos, out: &mut GList) {
+    let Some(poller) = POLLER.get() else { return };
+    if poller.registered() == 0 {
+        return;
+    }
+    LAST_POLL.store(now, Ordering::Relaxed);
+    // An error would come again and be found by the next blocking poll.
+    let _ = poller.try_poll(Some(Duration::ZERO), EVENTS, &mut |w| {
+        // SAFETY: every waiter in the netpoll is one of ours, as two words.
+        inside.ready_into(unsafe { super::Waiter::from_words(w.who, w.ticket) }, out);
+    });
+}
+
+/// The poller's sleep. `m` has no P and is in its place; returns when it has one.
+pub(crate) fn sleep(inside: &mut Inside, m: &'static M) {
+    let Some(poller) = POLLER.get() else { return };
+    loop {
+        let mut out = GList::new();
+        let until = earliest();
+        GATE.close(until);
+        // The second look: a timer set before this would not see the gate.
+        let timeout = match earliest().min(until) {
+            NEVER => None,
+            when => Some(Duration::from_nanos(when.saturating_sub(clock::now()))),
+        };
+        let polled = poller.try_poll(timeout, EVENTS, &mut |w| {
+            // SAFETY: as in `look`.
+            inside.ready_into(unsafe { super::Waiter::from_words(w.who, w.ticket) }, &mut out);
+        });
+        GATE.open();
+        let now = clock::now();
+        LAST_POLL.store(now, Ordering::Relaxed);
+        match polled {
+            // Another thread is looking, without waiting: it will be done soon.
+            None => std::thread::yield_now(),
+            Some(Err(e)) => crate::abort::fatal(&format!("the netpoll failed: {e}")),
+            Some(Ok(_)) => {}
+        }
+        collect_all_due(inside, now, &mut out);
+        let has_work = out.len() != 0;
+        let has_p = idle::poller_returns(inside, m, has_work);
+        if has_work && !has_p {
+            lists::lock(inside).append_global(&mut out);
+        }
+        if has_p {
+            // One is run here at once; somebody is woken for more than that.
+            if let Some(p) = inside.p() {
+                p.counters().polls.add(1);
+                enqueue_found(inside, p, &mut out);
+            }
+            return;
+        }
+    }
+}
+
+/// Puts what a poll found into the queue of `p`, in order, and wakes somebody
+/// when there is more than `p` will run next.
+pub(crate) fn enqueue_found(inside: &mut Inside, p: &'static P, out: &mut GList) {
+    let found = out.len();
+    while let Some(g) = out.pop() {
+        inside.push_local(p, g);
+    }
+    if found > 1 {
+        idle::wake_for_work(inside);
+    }
+}

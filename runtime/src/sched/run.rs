@@ -1,0 +1,142 @@
+//! The loop of an M: find a goroutine, run it (ARCHITECTURE 5).
+//!
+//! It runs on the thread's own stack, and only to look for work: goroutines
+//! switch to each other directly as long as the queue of their P has one
+//! (`wait.rs`). Every 61st schedule goes through here whatever the queue has, so
+//! that nothing outside the queue waits for ever: timers, the global queue,
+//! bound Ms, the netpoll.
+
+use super::entry;
+use super::g::{GList, GRef};
+use super::idle;
+use super::inside::Inside;
+use super::lists;
+use super::m::M;
+use super::p::P;
+use super::poll;
+use super::steal;
+use super::wait::{LOOP_EVERY, resume_point};
+use crate::clock;
+use goweft_stacks::context::{self, Context};
+use std::sync::atomic::Ordering;
+
+/// Runs goroutines for ever. The thread is `m` already, and inside.
+pub(crate) fn run_machine(m: &'static M) -> ! {
+    // SAFETY: a new M is inside from its start, and this loop is its only one.
+    let mut inside = std::mem::ManuallyDrop::new(unsafe { Inside::resume() });
+    idle::wait_for_p(m);
+    loop {
+        match find(&mut inside, m) {
+            Some(g) => run(&mut inside, m, g),
+            None => idle::rest(&mut inside, m),
+        }
+    }
+}
+
+/// Runs `g` until this thread's goroutines have no direct successor.
+fn run(inside: &mut Inside, m: &'static M, g: GRef) {
+    idle::stop_searching(inside, m);
+    let to = if g.is_fresh() {
+        entry::bind(inside, m, g)
+    } else {
+        m.g.set(g.as_ptr());
+        g.word.start();
+        resume_point(g)
+    };
+    // SAFETY: `g` was runnable, left its queue to us alone, and its context is
+    // complete. We are on the M's own stack, which `host` names until we are back.
+    unsafe { context::switch(to, save_host, std::ptr::from_ref(m).cast_mut().cast()) };
+}
+
+/// Deferred action: the loop of `data`, an M, is suspended.
+///
+/// # Safety
+/// `data` is the M of this thread.
+unsafe extern "C" fn save_host(left: Context, data: *mut ()) {
+    // SAFETY: the caller's promise.
+    unsafe { &*data.cast::<M>() }.host.set(Some(left));
+}
+
+/// The goroutine to run next. None: nothing to do, or no P any more.
+fn find(inside: &mut Inside, m: &'static M) -> Option<GRef> {
+    // SAFETY: null or a P.
+    let p: &'static P = unsafe { m.p.get().as_ref() }?;
+    if p.index >= lists::procs() {
+        return None;
+    }
+    let n = p.schedules.get().wrapping_add(1);
+    p.schedules.set(n);
+    let asked = p.shared.attention.load(Ordering::Relaxed);
+    // `next_here` counted the 61st before it sent us here.
+    if asked || n % LOOP_EVERY <= 1 {
+        if asked {
+            p.shared.attention.store(false, Ordering::Relaxed);
+        }
+        if idle::give_to_bound(inside, m, p) {
+            return None;
+        }
+        if let Some(g) = outside_work(inside, p, asked) {
+            return Some(g);
+        }
+    }
+    if let Some(g) = p.queue.take_next().or_else(|| p.queue.pop()) {
+        return Some(g);
+    }
+    nothing_here(inside, m, p)
+}
+
+/// Timers, netpoll (if it is time) and one from the global queue.
+fn outside_work(inside: &mut Inside, p: &'static P, asked: bool) -> Option<GRef> {
+    let now = clock::now();
+    let mut out = GList::new();
+    poll::collect_due(inside, p, now, &mut out);
+    if asked || now.saturating_sub(p.polled_at.get()) > poll::POLL_EVERY {
+        p.polled_at.set(now);
+        poll::look(inside, now, &mut out);
+    }
+    p.counters().timers_fired.add(out.len() as u64);
+    poll::enqueue_found(inside, p, &mut out);
+    if lists::global_len() == 0 {
+        return None;
+    }
+    lists::lock(inside).pop_global()
+}
+
+/// The own queue is empty.
+fn nothing_here(inside: &mut Inside, m: &'static M, p: &'static P) -> Option<GRef> {
+    if lists::global_len() != 0
+        && let Some(g) = take_global(inside, p)
+    {
+        return Some(g);
+    }
+    if idle::give_to_bound(inside, m, p) {
+        return None;
+    }
+    let now = clock::now();
+    let mut out = GList::new();
+    poll::collect_all_due(inside, now, &mut out);
+    p.polled_at.set(now);
+    poll::look(inside, now, &mut out);
+    if let Some(first) = out.pop() {
+        poll::enqueue_found(inside, p, &mut out);
+        return Some(first);
+    }
+    steal::search(inside, m, p)
+}
+
+/// A fair share of the global queue: one to run, the rest into the own queue.
+fn take_global(inside: &mut Inside, p: &'static P) -> Option<GRef> {
+    let share = (lists::global_len() / lists::procs().max(1) + 1).min(p.queue.room()).min(32);
+    let mut lists = lists::lock(inside);
+    let first = lists.pop_global()?;
+    for _ in 1..share {
+        match lists.pop_global() {
+            Some(g) => {
+                let full = p.queue.push(g);
+                debug_assert!(full.is_none(), "there was room");
+            }
+            None => break,
+        }
+    }
+    Some(first)
+}

@@ -1,0 +1,110 @@
+//! The scheduler by itself: goroutines run, park and wake.
+
+use super::spawn::{Spec, spawn};
+use super::{Inside, WaitReason, Waiter, entry};
+use crate::clock::{self, NEVER};
+use std::panic::Location;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+#[track_caller]
+fn start(f: impl FnOnce() + Send + 'static) {
+    spawn(f, Spec { class: None, name: None, at: Location::caller() }).expect("there is room for a stack");
+}
+
+#[test]
+fn a_goroutine_runs() {
+    let (tx, rx) = mpsc::channel();
+    start(move || tx.send(42).expect("the test waits"));
+    assert_eq!(rx.recv_timeout(Duration::from_secs(10)), Ok(42));
+}
+
+#[test]
+fn a_hundred_thousand_goroutines_run_once_each() {
+    let ran = Arc::new(AtomicUsize::new(0));
+    let (tx, rx) = mpsc::channel::<()>();
+    for _ in 0..100_000 {
+        let (ran, tx) = (ran.clone(), tx.clone());
+        start(move || {
+            ran.fetch_add(1, Ordering::Relaxed);
+            drop(tx);
+        });
+    }
+    drop(tx);
+    assert_eq!(rx.recv(), Err(mpsc::RecvError));
+    assert_eq!(ran.load(Ordering::Relaxed), 100_000);
+}
+
+#[test]
+fn yielding_goroutines_take_turns_to_the_end() {
+    let (tx, rx) = mpsc::channel();
+    for _ in 0..100 {
+        let tx = tx.clone();
+        start(move || {
+            for _ in 0..1_000 {
+                Inside::enter().yield_now();
+            }
+            tx.send(()).expect("the test waits");
+        });
+    }
+    drop(tx);
+    assert_eq!(rx.iter().count(), 100);
+}
+
+#[test]
+fn a_parked_goroutine_is_readied_across_threads() {
+    for _ in 0..2_000 {
+        let slot: Arc<Mutex<Option<Waiter>>> = Arc::new(Mutex::new(None));
+        let (tx, rx) = mpsc::channel();
+        let s: Arc<Mutex<Option<Waiter>>> = slot.clone();
+        start(move || {
+            let mut inside = Inside::enter();
+            let w = inside.prepare(WaitReason::Park);
+            *s.lock().expect("not poisoned") = Some(w);
+            inside.park(w, NEVER);
+            drop(inside);
+            tx.send(()).expect("the test waits");
+        });
+        let w = loop {
+            if let Some(w) = slot.lock().expect("not poisoned").take() {
+                break w;
+            }
+            std::thread::yield_now();
+        };
+        Inside::enter().ready(w);
+        Inside::enter().ready(w);
+        rx.recv_timeout(Duration::from_secs(10)).expect("woken");
+    }
+}
+
+#[test]
+fn sleepers_wake_in_order_and_not_early() {
+    let (tx, rx) = mpsc::channel();
+    let begin = clock::now();
+    for ms in [30u64, 10, 20, 1] {
+        let tx = tx.clone();
+        start(move || {
+            let mut inside = Inside::enter();
+            let until = clock::after(Duration::from_millis(ms));
+            while clock::now() < until {
+                let w = inside.prepare(WaitReason::Sleep);
+                inside.park(w, until);
+            }
+            drop(inside);
+            tx.send((ms, clock::now())).expect("the test waits");
+        });
+    }
+    drop(tx);
+    for (ms, at) in rx {
+        assert!(at - begin >= ms * 1_000_000);
+    }
+}
+
+#[test]
+fn the_count_of_goroutines_returns_to_what_it_was() {
+    let (tx, rx) = mpsc::channel::<()>();
+    start(move || drop(tx));
+    assert!(rx.recv().is_err());
+    assert!(entry::live() < 1_000_000);
+}

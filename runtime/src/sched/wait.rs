@@ -1,0 +1,476 @@
+//! Park and ready: how anything waits (PROTOCOL 8 and 10).
+//!
+//! A wait has three steps. `prepare` begins it and gives a [`Waiter`], which the
+//! caller publishes in a wait record of its own; `park` leaves the thread to
+//! others; `ready`, by whoever finds the record, ends it. Ready may come at any
+//! time after prepare, even before park; and it may come late, when the wait
+//! is long over: then it does nothing (`protocol/gword.rs`).
+//!
+//! A goroutine parks by switching straight to the next one; that it waits is
+//! written down by a deferred action, on the next stack, when its own context is
+//! complete. A goroutine that cannot leave its thread (because it is panicking:
+//! std counts panics in a thread-local) parks together with its M, which first
+//! gives its P away. A thread that is no M sleeps on a futex in its block.
+
+use super::g::{self, GList, GRef, Kind};
+use super::inside::Inside;
+use super::m::M;
+use super::p::P;
+use super::{entry, idle, lists};
+use crate::clock::{self, NEVER, Nanos};
+use crate::protocol::gword::{Parked, Ready, State, Ticket};
+use crate::sys;
+use goweft_stacks::context::{self, Context};
+use std::cell::Cell;
+use std::ptr;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Names one wait of one goroutine or thread. Never dangles: waking it when
+/// the wait is over does nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Waiter {
+    g: GRef,
+    ticket: Ticket,
+}
+
+impl Waiter {
+    pub(super) fn new(g: GRef, ticket: Ticket) -> Waiter {
+        Waiter { g, ticket }
+    }
+
+    /// As two plain words, to be carried through the netpoll.
+    pub(crate) fn to_words(self) -> (usize, u64) {
+        (self.g.as_ptr() as usize, self.ticket.to_bits())
+    }
+
+    /// # Safety
+    /// The words are from [`to_words`](Self::to_words).
+    pub(crate) unsafe fn from_words(who: usize, ticket: u64) -> Waiter {
+        // SAFETY: the caller's promise.
+        Waiter { g: unsafe { GRef::from_ptr(who as *mut g::G) }, ticket: Ticket::from_bits(ticket) }
+    }
+}
+
+/// Why a goroutine waits, in Go's words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum WaitReason {
+    None = 0,
+    ChanRecv,
+    ChanSend,
+    Select,
+    SelectNoCases,
+    Sleep,
+    Io,
+    MutexLock,
+    WaitGroup,
+    Join,
+    Park,
+    BlockOn,
+}
+
+impl Inside {
+    /// Begins a wait of the caller. To be followed by `park` or `cancel`.
+    #[inline]
+    pub(crate) fn prepare(&mut self, reason: WaitReason) -> Waiter {
+        let g = match self.g() {
+            Some(g) => g,
+            None => thread_block(self),
+        };
+        g.reason.store(reason as u8, Ordering::Relaxed);
+        Waiter { g, ticket: g.word.begin_park() }
+    }
+
+    /// The wait that `prepare` began is not needed after all.
+    #[inline]
+    pub(crate) fn cancel(&mut self, waiter: Waiter) {
+        waiter.g.word.cancel_park();
+    }
+
+    /// Waits until somebody readies `waiter` or `deadline` passes; may return
+    /// for no reason. No lock may be held.
+    #[inline]
+    pub(crate) fn park(&mut self, waiter: Waiter, deadline: Nanos) {
+        let g = waiter.g;
+        match self.m() {
+            Some(m) if g.kind() == Kind::Goroutine => {
+                if deadline != NEVER {
+                    self.arm(m, waiter, deadline);
+                }
+                if g.word.is_notified() {
+                    g.word.cancel_park();
+                } else if std::thread::panicking() {
+                    self.park_with_thread(m, g);
+                } else {
+                    let p = owned(m);
+                    p.counters().parks.add(1);
+                    self.leave_for_next(m, p, commit_park, g);
+                }
+            }
+            _ => park_thread(g, deadline),
+        }
+    }
+
+    /// Ends the wait that `waiter` names, if it is still on.
+    #[inline]
+    pub(crate) fn ready(&mut self, waiter: Waiter) {
+        if waiter.g.word.ready(waiter.ticket) == Ready::Enqueue {
+            self.enqueue_woken(waiter.g);
+        }
+    }
+
+    /// As `ready`, into a list of the caller's, which it hands to [`enqueue_all`](Self::enqueue_all).
+    pub(crate) fn ready_into(&mut self, waiter: Waiter, list: &mut GList) {
+        if waiter.g.word.ready(waiter.ticket) == Ready::Enqueue {
+            if waiter.g.kind() == Kind::Goroutine && waiter.g.bound.load(Ordering::Relaxed).is_null() {
+                list.push(waiter.g);
+            } else {
+                self.enqueue_woken(waiter.g);
+            }
+        }
+    }
+
+    /// Puts goroutines that became runnable from outside on a queue, in order.
+    pub(crate) fn enqueue_all(&mut self, list: &mut GList) {
+        if list.len() == 0 {
+            return;
+        }
+        match self.p() {
+            Some(p) => {
+                while let Some(g) = list.pop() {
+                    self.push_local(p, g);
+                }
+            }
+            None => lists::lock(self).append_global(list),
+        }
+        idle::wake_for_work(self);
+    }
+
+    /// Where a woken one goes: `runnext` of this P, its own M, or the global
+    /// queue.
+    #[inline]
+    fn enqueue_woken(&mut self, g: GRef) {
+        if g.kind() == Kind::Thread {
+            sys::futex_wake(g.word.futex());
+            return;
+        }
+        // Written before the wait was committed, which `ready` acquired.
+        // SAFETY: null or an M of the table.
+        if let Some(m) = unsafe { g.bound.load(Ordering::Relaxed).as_ref() } {
+            idle::ready_bound(self, m);
+            return;
+        }
+        match self.p() {
+            Some(p) => self.push_next(p, g),
+            None => {
+                lists::lock(self).push_global(g);
+                idle::wake_for_work(self);
+            }
+        }
+    }
+
+    /// Puts `g` into `runnext`. What it displaces goes to the queue, and then
+    /// there is work for two: somebody is woken.
+    #[inline]
+    fn push_next(&mut self, p: &'static P, g: GRef) {
+        p.runnext_is_new.set(true);
+        if let Some(old) = p.queue.put_next(g) {
+            self.push_local(p, old);
+            idle::wake_for_work(self);
+        }
+    }
+
+    /// A new goroutine: `runnext`, and somebody is woken always.
+    #[inline]
+    pub(crate) fn enqueue_new(&mut self, g: GRef) {
+        match self.p() {
+            Some(p) => {
+                p.runnext_is_new.set(true);
+                if let Some(old) = p.queue.put_next(g) {
+                    self.push_local(p, old);
+                }
+            }
+            None => lists::lock(self).push_global(g),
+        }
+        idle::wake_for_work(self);
+    }
+
+    #[inline]
+    pub(crate) fn push_local(&mut self, p: &'static P, g: GRef) {
+        if let Some(mut half) = p.queue.push(g) {
+            p.counters().overflows.add(1);
+            lists::lock(self).append_global(&mut half);
+        }
+    }
+
+    /// Lets the others on this P go first. Returns at once when there are none.
+    #[inline]
+    pub(crate) fn yield_now(&mut self) {
+        let Some(m) = self.m() else { return };
+        let Some(g) = self.g() else { return };
+        let p = owned(m);
+        if std::thread::panicking() {
+            return;
+        }
+        p.counters().yields.add(1);
+        self.leave_for_next(m, p, commit_yield, g);
+    }
+
+    /// Lets everybody go first: the time slice is over.
+    pub(crate) fn yield_to_global(&mut self) {
+        let Some(m) = self.m() else { return };
+        let Some(g) = self.g() else { return };
+        if std::thread::panicking() {
+            return;
+        }
+        let p = owned(m);
+        p.counters().yields.add(1);
+        // SAFETY: as in `leave_for_next`; the host is suspended while `g` runs.
+        unsafe { switch_to_host(m, commit_global, g) };
+        self.refresh();
+    }
+
+    /// PROTOCOL 5 (b) and (c): the thread has no P and none is idle. True: the
+    /// goroutine has a P again, perhaps on another thread. False: look again.
+    #[cold]
+    pub(crate) fn regain_p(&mut self, seen: crate::protocol::mword::Snapshot) -> bool {
+        let m = self.m().expect("only an M loses its P");
+        let g = self.g().expect("only a goroutine runs without a P");
+        if std::thread::panicking() || !g.bound.load(Ordering::Relaxed).is_null() {
+            if !m.word.wait(seen) {
+                return false;
+            }
+            lists::lock(self).push_bound(m);
+            idle::wake_for_work(self);
+            idle::wait_for_p(m);
+            return true;
+        }
+        if !m.word.forget(seen) {
+            return false;
+        }
+        m.p.set(ptr::null());
+        // SAFETY: as in `leave_for_next`.
+        unsafe { switch_to_host(m, commit_global, g) };
+        self.refresh();
+        true
+    }
+
+    /// Leaves `g`, which is the caller, for the next goroutine of this P, or for
+    /// the scheduler's loop. Returns when somebody runs `g` again.
+    #[inline]
+    fn leave_for_next(&mut self, m: &'static M, p: &'static P, action: context::Action, g: GRef) {
+        p.counters().switches.add(1);
+        match next_here(p) {
+            Some(next) if !next.is_fresh() => {
+                p.counters().direct.add(1);
+                m.g.set(next.as_ptr());
+                next.word.start();
+                // SAFETY: `next` was runnable and is ours alone since it left
+                // the queue, so its context is complete and nobody else
+                // resumes it. `g` is the running goroutine, and the action,
+                // which alone publishes it, runs after its context is complete.
+                unsafe { context::switch(resume_point(next), action, g.as_ptr().cast()) };
+            }
+            Some(next) => {
+                p.counters().direct.add(1);
+                let inside = &*self;
+                let to = entry::bind(inside, m, next);
+                // SAFETY: as above; a fresh context was just made on a stack
+                // that is `next`'s alone.
+                unsafe { context::switch(to, action, g.as_ptr().cast()) };
+            }
+            // SAFETY: as above; the host is suspended while a goroutine runs.
+            None => unsafe { switch_to_host(m, action, g) },
+        }
+        self.refresh();
+    }
+
+    /// A bound park: the goroutine sleeps with its thread.
+    #[cold]
+    #[inline(never)]
+    fn park_with_thread(&mut self, m: &'static M, g: GRef) {
+        owned(m).counters().parks.add(1);
+        let was_bound = g.bound.swap(ptr::from_ref(m).cast_mut(), Ordering::Relaxed);
+        idle::give_p_away(self, m);
+        let seen = m.word.load();
+        assert!(m.word.wait(seen), "nobody else writes the word of an M without a P");
+        if g.word.commit_park() == Parked::Notified {
+            lists::lock(self).push_bound(m);
+            idle::wake_for_work(self);
+        }
+        idle::wait_for_p(m);
+        g.word.start();
+        g.bound.store(was_bound, Ordering::Relaxed);
+    }
+
+    /// Puts the wait into the timers of this P.
+    fn arm(&mut self, m: &'static M, waiter: Waiter, deadline: Nanos) {
+        owned(m).timers().add(self, deadline, waiter.g, waiter.ticket);
+        super::poll::timer_was_set(deadline);
+    }
+}
+
+/// The P of an M that is inside with a goroutine.
+#[inline]
+pub(crate) fn owned(m: &'static M) -> &'static P {
+    // SAFETY: inside, a goroutine's M has a P (`Inside::enter`), which lives for ever.
+    unsafe { &*m.p.get() }
+}
+
+/// Schedules between two visits of the scheduler's loop.
+pub(crate) const LOOP_EVERY: u32 = 61;
+
+/// The goroutine to switch to directly, unless the loop is due.
+#[inline]
+pub(crate) fn next_here(p: &'static P) -> Option<GRef> {
+    let n = p.schedules.get().wrapping_add(1);
+    p.schedules.set(n);
+    if n.is_multiple_of(LOOP_EVERY) || p.shared.attention.load(Ordering::Relaxed) {
+        return None;
+    }
+    let next = match p.queue.take_next() {
+        Some(g) => Some(g),
+        None => p.queue.pop(),
+    };
+    next
+}
+
+/// The context of a suspended goroutine, taken to resume it.
+#[inline]
+pub(crate) fn resume_point(g: GRef) -> Context {
+    match g.context.get() {
+        Some(c) => c,
+        None => crate::abort::fatal("a goroutine without a context was to be resumed"),
+    }
+}
+
+/// Leaves for the scheduler's loop on the thread's own stack.
+///
+/// # Safety
+/// Inside, on the stack of a goroutine of `m`; `action` publishes it.
+#[inline]
+unsafe fn switch_to_host(m: &'static M, action: context::Action, g: GRef) {
+    m.g.set(ptr::null_mut());
+    let Some(host) = m.host.get() else { crate::abort::fatal("an M without a loop") };
+    // SAFETY: the host is suspended while a goroutine of `m` runs; the rest is
+    // the caller's promise.
+    unsafe { context::switch(host, action, g.as_ptr().cast()) };
+}
+
+/// Deferred action: the context of a parking goroutine is complete.
+///
+/// # Safety
+/// `data` is the block of the goroutine that left.
+unsafe extern "C" fn commit_park(left: Context, data: *mut ()) {
+    // SAFETY: the caller's promise.
+    let g = unsafe { GRef::from_ptr(data.cast()) };
+    g.context.set(Some(left));
+    if g.word.commit_park() == Parked::Notified {
+        requeue(g);
+    }
+}
+
+/// Deferred action of a yield: runnable at the end of this P's queue.
+///
+/// # Safety
+/// As `commit_park`.
+unsafe extern "C" fn commit_yield(left: Context, data: *mut ()) {
+    // SAFETY: the caller's promise.
+    let g = unsafe { GRef::from_ptr(data.cast()) };
+    g.context.set(Some(left));
+    g.word.yielded();
+    requeue(g);
+}
+
+/// Deferred action: runnable at the end of the global queue.
+///
+/// # Safety
+/// As `commit_park`.
+unsafe extern "C" fn commit_global(left: Context, data: *mut ()) {
+    // SAFETY: the caller's promise.
+    let g = unsafe { GRef::from_ptr(data.cast()) };
+    g.context.set(Some(left));
+    g.word.yielded();
+    // SAFETY: the context that was switched to is inside.
+    let mut inside = std::mem::ManuallyDrop::new(unsafe { Inside::resume() });
+    lists::lock(&inside).push_global(g);
+    idle::wake_for_work(&mut inside);
+}
+
+/// To the end of the queue of the P here.
+fn requeue(g: GRef) {
+    // SAFETY: deferred actions run inside, on the context that goes on inside.
+    let mut inside = std::mem::ManuallyDrop::new(unsafe { Inside::resume() });
+    match inside.p() {
+        Some(p) => inside.push_local(p, g),
+        None => lists::lock(&inside).push_global(g),
+    }
+    idle::wake_for_work(&mut inside);
+}
+
+thread_local! {
+    /// The block with which a plain thread waits. Without a destructor, so that
+    /// destructors of other thread-locals may wait too.
+    static THREAD_BLOCK: Cell<*mut g::G> = const { Cell::new(ptr::null_mut()) };
+    static THREAD_BLOCK_OWNER: BlockOwner = const { BlockOwner };
+}
+
+/// Gives the block back at the thread's end.
+struct BlockOwner;
+
+impl Drop for BlockOwner {
+    fn drop(&mut self) {
+        let p = THREAD_BLOCK.replace(ptr::null_mut());
+        // SAFETY: null or an address of a block.
+        if let Some(g) = unsafe { GRef::from_nullable(p) } {
+            g::unmake_thread(g);
+            let mut list = GList::new();
+            list.push(g);
+            g::give_blocks(&Inside::foreign(), &mut list);
+        }
+    }
+}
+
+/// The block of this thread, which is no M (or is inside twice).
+#[cold]
+#[inline(never)]
+fn thread_block(inside: &Inside) -> GRef {
+    // SAFETY: null or an address of a block.
+    if let Some(g) = unsafe { GRef::from_nullable(THREAD_BLOCK.get()) } {
+        return g;
+    }
+    let mut one = GList::new();
+    g::take_blocks(inside, &mut one, 1);
+    let g = one.pop().expect("one was taken");
+    g::make_thread(g);
+    THREAD_BLOCK.set(g.as_ptr());
+    // Registers the destructor. When the thread is past it, the block stays
+    // with it for good: 128 bytes, once.
+    let _ = THREAD_BLOCK_OWNER.try_with(|_| ());
+    g
+}
+
+/// A plain thread's park: a futex on the word of its block.
+fn park_thread(g: GRef, deadline: Nanos) {
+    if super::inside::is_inside() {
+        crate::abort::fatal("a call that blocks was made from inside the runtime (an allocator or a hook)");
+    }
+    if g.word.commit_park() == Parked::Waiting {
+        loop {
+            let seen = g.word.futex().load(Ordering::Acquire);
+            if g.word.load().0 != State::Waiting {
+                break;
+            }
+            let timeout = match deadline {
+                NEVER => None,
+                when => match when.checked_sub(clock::now()) {
+                    None | Some(0) => break,
+                    Some(left) => Some(Duration::from_nanos(left)),
+                },
+            };
+            sys::futex_wait(g.word.futex(), seen, timeout);
+        }
+    }
+    g.word.cancel_park();
+}

@@ -1,0 +1,182 @@
+//! The system calls of the runtime: futexes, memory that is wiped on fork,
+//! CPU counts. The only file of this crate that calls libc outside `net`,
+//! `signal` and their own `sys.rs` files.
+
+use std::io;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+/// Sleeps while `word` is `expected`, for at most `timeout`. Returns at once
+/// when it is not; may return for no reason: callers loop.
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) {
+    let ts = timeout.map(|d| libc::timespec {
+        tv_sec: libc::time_t::try_from(d.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: d.subsec_nanos().into(),
+    });
+    let ts_ptr = ts.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the word outlives the call (it is borrowed), and `ts_ptr` is null
+    // or points to a timespec that does.
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
+            expected,
+            ts_ptr,
+        );
+    }
+}
+
+/// Wakes one thread that sleeps on `word`.
+pub(crate) fn futex_wake(word: &AtomicU32) {
+    // SAFETY: waking only compares the address.
+    unsafe {
+        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1);
+    }
+}
+
+/// Zeroed pages of our own, never given back. With `wipe_on_fork` a forked
+/// child finds them zeroed again.
+///
+/// # Errors
+/// What `mmap` says.
+pub(crate) fn map_pages(len: usize, wipe_on_fork: bool) -> io::Result<*mut u8> {
+    // SAFETY: a fresh anonymous mapping at an address of the kernel's choice
+    // touches nothing that exists.
+    let p = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            len,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+            -1,
+            0,
+        )
+    };
+    if p == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    if wipe_on_fork {
+        // Refused by kernels before 4.14 and by qemu-user: a forked child then
+        // is not told what it did wrong, nothing else.
+        // SAFETY: the range is the mapping just made.
+        unsafe { libc::madvise(p, len, libc::MADV_WIPEONFORK) };
+    }
+    Ok(p.cast())
+}
+
+/// The CPUs this process may run on, at least 1.
+pub(crate) fn affinity_count() -> usize {
+    // SAFETY: all zero is a valid cpu_set_t.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is as large as we say.
+    let rc = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) };
+    if rc != 0 {
+        return std::thread::available_parallelism().map_or(1, usize::from);
+    }
+    // SAFETY: `set` was filled in.
+    let n = unsafe { libc::CPU_COUNT(&set) };
+    usize::try_from(n).unwrap_or(1).max(1)
+}
+
+/// The kernel's id of the calling thread.
+pub(crate) fn gettid() -> i32 {
+    // SAFETY: it has no arguments and cannot fail.
+    unsafe { libc::gettid() }
+}
+
+/// Pins the calling thread to one CPU.
+///
+/// # Errors
+/// What `sched_setaffinity` says: EINVAL when the CPU is not there.
+pub(crate) fn pin_to_cpu(cpu: usize) -> io::Result<()> {
+    // SAFETY: all zero is a valid cpu_set_t.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    if cpu >= libc::CPU_SETSIZE as usize {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: the index is below CPU_SETSIZE.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // SAFETY: `set` is as large as we say.
+    let rc = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A vector in pages of its own, for data that grows where nothing may be
+/// allocated. Elements are `Copy`: nothing is dropped.
+pub(crate) struct MappedVec<T: Copy> {
+    base: *mut T,
+    bytes: usize,
+    len: usize,
+}
+
+// SAFETY: it owns its elements like a Vec.
+unsafe impl<T: Copy + Send> Send for MappedVec<T> {}
+
+impl<T: Copy> MappedVec<T> {
+    const PAGE: usize = 4096;
+
+    pub(crate) const fn new() -> Self {
+        MappedVec { base: std::ptr::null_mut(), bytes: 0, len: 0 }
+    }
+
+    /// Appends; aborts the process when there is no memory.
+    pub(crate) fn push(&mut self, value: T) {
+        if (self.len + 1) * size_of::<T>() > self.bytes {
+            self.grow();
+        }
+        // SAFETY: `grow` made room for element `len`.
+        unsafe { self.base.add(self.len).write(value) };
+        self.len += 1;
+    }
+
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let bytes = (2 * self.bytes).max(Self::PAGE);
+        let base = if self.base.is_null() {
+            map_pages(bytes, false).ok()
+        } else {
+            // SAFETY: `base` and `bytes` are a mapping of ours, and no
+            // reference into it is alive (`&mut self`).
+            let p = unsafe { libc::mremap(self.base.cast(), self.bytes, bytes, libc::MREMAP_MAYMOVE) };
+            (p != libc::MAP_FAILED).then_some(p.cast())
+        };
+        let Some(base) = base else { crate::abort::fatal("out of memory for timers") };
+        self.base = base.cast();
+        self.bytes = bytes;
+    }
+}
+
+impl<T: Copy> std::ops::Deref for MappedVec<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        if self.base.is_null() {
+            return &[];
+        }
+        // SAFETY: `len` elements have been written.
+        unsafe { std::slice::from_raw_parts(self.base, self.len) }
+    }
+}
+
+impl<T: Copy> std::ops::DerefMut for MappedVec<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        if self.base.is_null() {
+            return &mut [];
+        }
+        // SAFETY: as above, and `&mut self` makes the slice the only reference.
+        unsafe { std::slice::from_raw_parts_mut(self.base, self.len) }
+    }
+}
+
+impl<T: Copy> Drop for MappedVec<T> {
+    fn drop(&mut self) {
+        if !self.base.is_null() {
+            // SAFETY: the mapping is ours and nothing refers to it any more.
+            unsafe { libc::munmap(self.base.cast(), self.bytes) };
+        }
+    }
+}

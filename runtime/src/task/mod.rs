@@ -1,0 +1,2 @@
+//! Goroutines, seen from inside one and from their handles.
+pub(crate) mod local;
