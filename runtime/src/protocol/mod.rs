@@ -8,6 +8,7 @@
 
 pub(crate) mod atomic;
 pub(crate) mod gword;
+pub(crate) mod local_queue;
 pub(crate) mod mword;
 pub(crate) mod poll_gate;
 pub(crate) mod runnext;

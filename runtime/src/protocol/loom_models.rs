@@ -1,0 +1,388 @@
+//! Loom models of the protocols (L5, L7, L8, L9): every interleaving of a few
+//! threads, every value that the memory model lets a load return.
+//!
+//! Run with `RUSTFLAGS="--cfg loom" cargo test -p goweft --lib --release loom_`.
+
+use super::atomic::{AtomicU64, AtomicUsize, Ordering};
+use super::gword::{GWord, Parked, Ready};
+use super::local_queue::{Deque, LocalQueue};
+use super::poll_gate::PollGate;
+use super::sleep::Sleep;
+use loom::cell::UnsafeCell;
+use loom::sync::{Arc, Mutex};
+use loom::thread;
+use std::collections::VecDeque;
+
+/// A model with at most `preemptions` involuntary switches: exhaustive up to
+/// that bound, which finds what real schedules find.
+fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(model);
+}
+
+// ---- L7: park and ready ----
+
+/// A goroutine as L7 needs it: its word, its "context", and how often it was
+/// put on a queue.
+struct Parker {
+    word: GWord,
+    /// Written before the park is committed, read by whoever resumes it.
+    context: UnsafeCell<u64>,
+    enqueued: AtomicUsize,
+}
+
+impl Parker {
+    fn running() -> Parker {
+        let word = GWord::new();
+        word.spawn();
+        word.start();
+        Parker { word, context: UnsafeCell::new(0), enqueued: AtomicUsize::new(0) }
+    }
+
+    /// Runnable: whoever enqueues it may resume it at once, so it must see the
+    /// context whole.
+    fn enqueue(&self) {
+        // Exclusive access: a second resumer at the same time is a data race
+        // that loom reports.
+        self.context.with_mut(|c| {
+            // SAFETY: one resumer at a time is what the model checks.
+            assert_eq!(unsafe { *c }, 1, "resumed before its context was complete");
+        });
+        self.enqueued.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn commit(&self) {
+        self.context.with_mut(|c| {
+            // SAFETY: nobody resumes it before the commit below.
+            unsafe { *c = 1 };
+        });
+        if self.word.commit_park() == Parked::Notified {
+            self.enqueue();
+        }
+    }
+}
+
+#[test]
+fn loom_l7_two_wakers_resume_it_once_and_a_stale_one_never() {
+    check(3, || {
+        let g = Arc::new(Parker::running());
+        let stale = g.word.begin_park();
+        g.word.cancel_park();
+        let ticket = g.word.begin_park();
+        let wakers: Vec<_> = [ticket, ticket, stale]
+            .into_iter()
+            .map(|t| {
+                let g = g.clone();
+                thread::spawn(move || {
+                    let verdict = g.word.ready(t);
+                    if verdict == Ready::Enqueue {
+                        g.enqueue();
+                    }
+                    assert!(t != stale || verdict == Ready::Stale);
+                })
+            })
+            .collect();
+        g.commit();
+        for w in wakers {
+            w.join().unwrap();
+        }
+        assert_eq!(g.enqueued.load(Ordering::Acquire), 1);
+    });
+}
+
+#[test]
+fn loom_l7_a_held_goroutine_is_resumed_by_its_dumper_once() {
+    check(3, || {
+        let g = Arc::new(Parker::running());
+        let ticket = g.word.begin_park();
+        let waker = {
+            let g = g.clone();
+            thread::spawn(move || {
+                if g.word.ready(ticket) == Ready::Enqueue {
+                    g.enqueue();
+                }
+            })
+        };
+        let dumper = {
+            let g = g.clone();
+            thread::spawn(move || {
+                if g.word.hold() {
+                    // Walks the stack: nobody may resume it now.
+                    g.context.with_mut(|c| {
+                        // SAFETY: held.
+                        assert_eq!(unsafe { *c }, 1);
+                    });
+                    if g.word.release() == Parked::Notified {
+                        g.enqueue();
+                    }
+                }
+            })
+        };
+        g.commit();
+        waker.join().unwrap();
+        dumper.join().unwrap();
+        assert_eq!(g.enqueued.load(Ordering::Acquire), 1);
+    });
+}
+
+#[test]
+fn loom_l7_a_recycled_block_is_not_woken_by_its_former_life() {
+    check(3, || {
+        let g = Arc::new(Parker::running());
+        let old = g.word.begin_park();
+        let waker = {
+            let g = g.clone();
+            thread::spawn(move || g.word.ready(old))
+        };
+        // It did not have to wait, ended, and the block is another's now.
+        g.word.cancel_park();
+        g.word.end();
+        g.word.spawn();
+        g.word.start();
+        let new = g.word.begin_park();
+        g.commit();
+        let verdict = waker.join().unwrap();
+        assert_ne!(verdict, Ready::Enqueue);
+        assert!(g.word.is_current(new), "the new wait is still on");
+        assert_eq!(g.enqueued.load(Ordering::Acquire), 0);
+    });
+}
+
+// ---- L5: sleep and wake ----
+
+/// Ms, Ps and one queue, as far as sleeping goes.
+struct Machines {
+    sleep: Sleep,
+    queue: Mutex<usize>,
+    idle: Mutex<usize>,
+    /// Ms that were woken with a P and as searchers.
+    woken: AtomicUsize,
+    len: AtomicUsize,
+}
+
+impl Machines {
+    fn new() -> Machines {
+        Machines {
+            sleep: Sleep::new(),
+            queue: Mutex::new(0),
+            idle: Mutex::new(0),
+            woken: AtomicUsize::new(0),
+            len: AtomicUsize::new(0),
+        }
+    }
+
+    fn submit(&self) {
+        let mut q = self.queue.lock().unwrap();
+        *q += 1;
+        self.len.store(*q, Ordering::Relaxed);
+        drop(q);
+        self.wake_for_work();
+    }
+
+    fn wake_for_work(&self) {
+        if !self.sleep.wake_wanted() {
+            return;
+        }
+        let mut idle = self.idle.lock().unwrap();
+        if *idle == 0 {
+            drop(idle);
+            self.sleep.stop_searching();
+            return;
+        }
+        *idle -= 1;
+        self.sleep.busy();
+        drop(idle);
+        self.woken.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn take(&self) -> bool {
+        let mut q = self.queue.lock().unwrap();
+        if *q == 0 {
+            return false;
+        }
+        *q -= 1;
+        self.len.store(*q, Ordering::Relaxed);
+        true
+    }
+
+    /// An M that found nothing goes to sleep; what it sees in its second look
+    /// it takes, if its P is still there.
+    fn rest(&self, searching: bool) {
+        {
+            let mut idle = self.idle.lock().unwrap();
+            *idle += 1;
+            self.sleep.idle();
+        }
+        self.sleep.before_second_look(searching);
+        if self.len.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        {
+            let mut idle = self.idle.lock().unwrap();
+            if *idle == 0 {
+                return;
+            }
+            *idle -= 1;
+            self.sleep.busy();
+        }
+        self.sleep.search();
+        self.woken.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// After everything: work that is left has somebody who is coming for it.
+    fn nothing_is_forgotten(&self) {
+        let left = *self.queue.lock().unwrap();
+        assert!(left == 0 || self.woken.load(Ordering::Acquire) > 0, "work, and all asleep");
+    }
+}
+
+#[test]
+fn loom_l5_work_pushed_beside_two_sleepers_wakes_one() {
+    check(3, || {
+        let m = Arc::new(Machines::new());
+        let goers: Vec<_> = (0..2)
+            .map(|_| {
+                let m = m.clone();
+                thread::spawn(move || m.rest(false))
+            })
+            .collect();
+        m.submit();
+        for g in goers {
+            g.join().unwrap();
+        }
+        m.nothing_is_forgotten();
+    });
+}
+
+#[test]
+fn loom_l5_the_last_searcher_does_not_strand_what_came_while_it_searched() {
+    check(3, || {
+        let m = Arc::new(Machines::new());
+        // One searcher, whose search found nothing so far.
+        m.sleep.search();
+        let goer = {
+            let m = m.clone();
+            thread::spawn(move || {
+                if m.take() {
+                    if m.sleep.found() {
+                        m.wake_for_work();
+                    }
+                    // It runs the one it took: a P is busy with it.
+                } else {
+                    m.rest(true);
+                }
+            })
+        };
+        let pusher = {
+            let m = m.clone();
+            thread::spawn(move || m.submit())
+        };
+        // Another P is idle all the time.
+        {
+            let mut idle = m.idle.lock().unwrap();
+            *idle += 1;
+            m.sleep.idle();
+        }
+        m.sleep.before_second_look(false);
+        if m.len.load(Ordering::Relaxed) != 0 {
+            m.wake_for_work();
+        }
+        goer.join().unwrap();
+        pusher.join().unwrap();
+        m.nothing_is_forgotten();
+    });
+}
+
+// ---- L8: the local queue ----
+
+/// crossbeam-deque's contract, with a lock: what L8 checks is ours around it.
+#[derive(Default)]
+struct Model(Mutex<VecDeque<usize>>);
+
+impl Deque for Arc<Model> {
+    fn len(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+    fn push(&self, item: usize) {
+        let mut q = self.0.lock().unwrap();
+        assert!(q.len() < 4, "it would have grown");
+        q.push_back(item);
+    }
+    fn pop(&self) -> Option<usize> {
+        self.0.lock().unwrap().pop_front()
+    }
+}
+
+#[test]
+fn loom_l8_owner_thieves_and_monitor_get_each_item_once() {
+    check(2, || {
+        let deque = Arc::new(Model(Mutex::new(VecDeque::new())));
+        let queue = Arc::new(LocalQueue::new(deque.clone(), 4));
+        let seen = Arc::new((0..6).map(|_| AtomicUsize::new(0)).collect::<Vec<_>>());
+        let count = |seen: &Arc<Vec<AtomicUsize>>, item: usize| {
+            assert_eq!(seen[item - 1].fetch_add(1, Ordering::AcqRel), 0, "twice");
+        };
+        let thief = {
+            let (deque, seen) = (deque.clone(), seen.clone());
+            thread::spawn(move || {
+                if let Some(i) = deque.pop() {
+                    count(&seen, i);
+                }
+            })
+        };
+        let monitor = {
+            let (queue, seen) = (queue.clone(), seen.clone());
+            thread::spawn(move || {
+                if let Some(i) = queue.take_next() {
+                    count(&seen, i);
+                }
+            })
+        };
+        let mut global = Vec::new();
+        for i in 1..=6 {
+            if let Some(old) = queue.put_next(i) {
+                queue.push(old, |i| global.push(i));
+            }
+        }
+        if let Some(i) = queue.take_next() {
+            count(&seen, i);
+        }
+        while let Some(i) = queue.pop() {
+            count(&seen, i);
+        }
+        thief.join().unwrap();
+        monitor.join().unwrap();
+        for i in global {
+            count(&seen, i);
+        }
+        assert!(seen.iter().all(|s| s.load(Ordering::Acquire) == 1), "lost");
+    });
+}
+
+// ---- L9: poller and timer setter ----
+
+#[test]
+fn loom_l9_the_poller_does_not_sleep_past_a_timer() {
+    check(4, || {
+        const NEVER: u64 = u64::MAX;
+        let gate = Arc::new(PollGate::new());
+        let heaps = Arc::new([AtomicU64::new(NEVER), AtomicU64::new(NEVER)]);
+        let setters: Vec<_> = [(0, 50), (1, 20)]
+            .into_iter()
+            .map(|(heap, when)| {
+                let (gate, heaps) = (gate.clone(), heaps.clone());
+                thread::spawn(move || {
+                    heaps[heap].store(when, Ordering::Relaxed);
+                    gate.must_kick(when)
+                })
+            })
+            .collect();
+        let earliest = || heaps.iter().map(|h| h.load(Ordering::Relaxed)).min().unwrap();
+        let until = earliest();
+        gate.close(until);
+        let sleeps_until = earliest().min(until);
+        let kicked = setters.into_iter().map(|s| s.join().unwrap()).fold(false, |a, k| a | k);
+        assert!(kicked || sleeps_until <= 20, "asleep until {sleeps_until}, and nobody kicked");
+    });
+}
