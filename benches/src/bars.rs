@@ -46,7 +46,11 @@ pub(crate) struct Bar {
 }
 
 const fn side(peer: &'static str, figure: &'static str, procs: usize) -> Side {
-    Side { peer, figure, procs }
+    Side {
+        peer,
+        figure,
+        procs,
+    }
 }
 
 pub(crate) const BARS: &[Bar] = &[
@@ -89,7 +93,11 @@ pub(crate) const BARS: &[Bar] = &[
         scenario: "pingpong",
         what: "ping-pong, against the best peer",
         subject: side("goweft", "pingpong", 1),
-        references: &[side("tokio", "pingpong", 1), side("go", "pingpong", 1), side("may", "pingpong", 1)],
+        references: &[
+            side("tokio", "pingpong", 1),
+            side("go", "pingpong", 1),
+            side("may", "pingpong", 1),
+        ],
         at_most: 0.5,
     },
     Bar {
@@ -142,11 +150,18 @@ pub(crate) fn commands_for_all(scenario: &'static str) -> Vec<Command> {
     };
     let procs: &[usize] = match scenario {
         "switch" | "enter" | "yield2" => &[1],
-        "mutex_contended" | "preempt" | "skynet" | "sleep_timers" | "idle_mem" | "deep_stack" => &[2],
+        "mutex_contended" | "preempt" | "skynet" | "sleep_timers" | "idle_mem" | "deep_stack" => {
+            &[2]
+        }
         _ => &[1, 2],
     };
-    let command = |&peer: &&'static str| procs.iter().map(move |&p| Command::new(peer, scenario, p));
-    peers.iter().flat_map(command).filter(|c| c.procs == 1 || c.peer != "corosensei").collect()
+    let command =
+        |&peer: &&'static str| procs.iter().map(move |&p| Command::new(peer, scenario, p));
+    peers
+        .iter()
+        .flat_map(command)
+        .filter(|c| c.procs == 1 || c.peer != "corosensei")
+        .collect()
 }
 
 /// What became of a bar.
@@ -175,12 +190,18 @@ impl Bar {
             .iter()
             .filter_map(|side| Some((side, figures.rounds(side)?)))
             .min_by(|a, b| median(&values(&a.1)).total_cmp(&median(&values(&b.1))));
-        let mut absent: Vec<String> = self.references.iter().filter_map(|s| programs.missing(s.peer)).collect();
+        let mut absent: Vec<String> = self
+            .references
+            .iter()
+            .filter_map(|s| programs.missing(s.peer))
+            .collect();
         absent.extend(programs.no_tool(self.scenario));
         let mut verdict = Verdict {
             what: self.what,
             ours: figures.show(&self.subject),
-            theirs: theirs.as_ref().map_or("-".into(), |(side, _)| format!("{} {}", side.peer, figures.show(side))),
+            theirs: theirs.as_ref().map_or("-".into(), |(side, _)| {
+                format!("{} {}", side.peer, figures.show(side))
+            }),
             ratio: "-".into(),
             bar: format!("{:.2} x", self.at_most),
             result: Outcome::Fail,
@@ -199,8 +220,10 @@ impl Bar {
             verdict.bar = format!("{:.0}", self.at_most);
             median(&values(&ours))
         } else if let Some((_, theirs)) = theirs {
-            let ratios: Vec<f64> =
-                ours.iter().filter_map(|(round, a)| Some(a / theirs.iter().find(|t| t.0 == *round)?.1)).collect();
+            let ratios: Vec<f64> = ours
+                .iter()
+                .filter_map(|(round, a)| Some(a / theirs.iter().find(|t| t.0 == *round)?.1))
+                .collect();
             verdict.ratio = format!("{:.2} x", median(&ratios));
             median(&ratios)
         } else {
@@ -236,10 +259,19 @@ pub(crate) fn print_verdicts(verdicts: &[Verdict]) -> bool {
             Outcome::Fail => "FAIL".into(),
             Outcome::Missing(who) => format!("MISSING: {who}"),
         };
-        println!("{:<34} {:<24} {:<32} {:>8} {:>8}  {result}", v.what, v.ours, v.theirs, v.ratio, v.bar);
+        println!(
+            "{:<34} {:<24} {:<32} {:>8} {:>8}  {result}",
+            v.what, v.ours, v.theirs, v.ratio, v.bar
+        );
     }
     let count = |f: fn(&Outcome) -> bool| verdicts.iter().filter(|v| f(&v.result)).count();
-    let (passed, failed) = (count(|o| *o == Outcome::Pass), count(|o| *o == Outcome::Fail));
-    println!("\nbars: {passed} passed, {failed} failed, {} without a peer", verdicts.len() - passed - failed);
+    let (passed, failed) = (
+        count(|o| *o == Outcome::Pass),
+        count(|o| *o == Outcome::Fail),
+    );
+    println!(
+        "\nbars: {passed} passed, {failed} failed, {} without a peer",
+        verdicts.len() - passed - failed
+    );
     failed == 0
 }

@@ -21,7 +21,8 @@ impl Figure {
     /// Reads a line; `None` if it is no figure line.
     pub(crate) fn parse(line: &str) -> Option<Figure> {
         let field = |key: &str| {
-            line.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+            line.split_whitespace()
+                .find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
         };
         Some(Figure {
             bench: field("bench")?.into(),
@@ -42,7 +43,12 @@ pub(crate) struct Figures {
 
 impl Figures {
     /// Adds what a command printed; says on stderr if it failed.
-    pub(crate) fn take(&mut self, round: usize, command: &Command, printed: Result<Vec<Figure>, String>) {
+    pub(crate) fn take(
+        &mut self,
+        round: usize,
+        command: &Command,
+        printed: Result<Vec<Figure>, String>,
+    ) {
         match printed {
             Ok(figures) => self.all.extend(figures.into_iter().map(|f| (round, f))),
             Err(why) => eprintln!("# {command}: {why}"),
@@ -53,7 +59,11 @@ impl Figures {
     pub(crate) fn rounds(&self, side: &Side) -> Option<Vec<(usize, f64)>> {
         let with = |suffix: &str| self.named(side, &format!("{}{suffix}", side.figure));
         let medians = with(".median");
-        let values = if medians.is_empty() { with("") } else { medians };
+        let values = if medians.is_empty() {
+            with("")
+        } else {
+            medians
+        };
         (!values.is_empty()).then_some(values)
     }
 
@@ -67,13 +77,27 @@ impl Figures {
 
     /// Median over the rounds, the p99 in brackets if there is one, and the unit.
     pub(crate) fn show(&self, side: &Side) -> String {
-        let Some(rounds) = self.rounds(side) else { return "no figure".into() };
+        let Some(rounds) = self.rounds(side) else {
+            return "no figure".into();
+        };
         let values: Vec<f64> = rounds.iter().map(|r| r.1).collect();
-        let p99: Vec<f64> = self.named(side, &format!("{}.p99", side.figure)).iter().map(|r| r.1).collect();
-        let unit = self.all.iter().find(|(_, f)| f.bench == side.figure).map_or("", |(_, f)| f.unit.as_str());
+        let p99: Vec<f64> = self
+            .named(side, &format!("{}.p99", side.figure))
+            .iter()
+            .map(|r| r.1)
+            .collect();
+        let unit = self
+            .all
+            .iter()
+            .find(|(_, f)| f.bench == side.figure)
+            .map_or("", |(_, f)| f.unit.as_str());
         match p99.is_empty() {
             true => format!("{} {unit}", short(median(&values))),
-            false => format!("{} ({}) {unit}", short(median(&values)), short(median(&p99))),
+            false => format!(
+                "{} ({}) {unit}",
+                short(median(&values)),
+                short(median(&p99))
+            ),
         }
     }
 
@@ -82,7 +106,11 @@ impl Figures {
         let mut out = std::io::BufWriter::new(std::fs::File::create(path)?);
         writeln!(out, "round\tbench\tpeer\tprocs\tn\tvalue\tunit")?;
         for (round, f) in &self.all {
-            writeln!(out, "{round}\t{}\t{}\t{}\t{}\t{}\t{}", f.bench, f.peer, f.procs, f.n, f.value, f.unit)?;
+            writeln!(
+                out,
+                "{round}\t{}\t{}\t{}\t{}\t{}\t{}",
+                f.bench, f.peer, f.procs, f.n, f.value, f.unit
+            )?;
         }
         out.flush()
     }
@@ -91,22 +119,39 @@ impl Figures {
     pub(crate) fn print_table(&self) {
         let mut peers: Vec<&str> = vec![];
         let mut rows: BTreeMap<(&str, usize), BTreeMap<&str, Vec<f64>>> = BTreeMap::new();
-        let has_median = |name: &str| self.all.iter().any(|(_, f)| f.bench.strip_suffix(".median") == Some(name));
+        let has_median = |name: &str| {
+            self.all
+                .iter()
+                .any(|(_, f)| f.bench.strip_suffix(".median") == Some(name))
+        };
         for (_, f) in &self.all {
             let name = f.bench.strip_suffix(".median").unwrap_or(&f.bench);
-            if f.bench.ends_with(".p99") && has_median(name.trim_end_matches(".p99")) || name == f.bench && has_median(name) {
+            if f.bench.ends_with(".p99") && has_median(name.trim_end_matches(".p99"))
+                || name == f.bench && has_median(name)
+            {
                 continue;
             }
             if !peers.contains(&f.peer.as_str()) {
                 peers.push(&f.peer);
             }
-            rows.entry((name, f.procs)).or_default().entry(&f.peer).or_default().push(f.value);
+            rows.entry((name, f.procs))
+                .or_default()
+                .entry(&f.peer)
+                .or_default()
+                .push(f.value);
         }
         println!("| bench | procs | unit | {} |", peers.join(" | "));
         println!("|---|---|---|{}", "---|".repeat(peers.len()));
         for ((name, procs), row) in &rows {
-            let unit = self.all.iter().find(|(_, f)| f.bench == *name).map_or("", |(_, f)| f.unit.as_str());
-            let cells: Vec<String> = peers.iter().map(|p| row.get(p).map_or("-".into(), |v| short(median(v)))).collect();
+            let unit = self
+                .all
+                .iter()
+                .find(|(_, f)| f.bench == *name)
+                .map_or("", |(_, f)| f.unit.as_str());
+            let cells: Vec<String> = peers
+                .iter()
+                .map(|p| row.get(p).map_or("-".into(), |v| short(median(v))))
+                .collect();
             println!("| {name} | {procs} | {unit} | {} |", cells.join(" | "));
         }
     }
@@ -136,7 +181,10 @@ mod tests {
     fn a_figure_line_is_read_and_others_are_not() {
         let line = "bench=yield2.median peer=go procs=1 n=500000 value=79.500 unit=ns";
         let figure = Figure::parse(line).expect("a figure line");
-        assert_eq!((figure.bench.as_str(), figure.procs, figure.value), ("yield2.median", 1, 79.5));
+        assert_eq!(
+            (figure.bench.as_str(), figure.procs, figure.value),
+            ("yield2.median", 1, 79.5)
+        );
         assert_eq!(Figure::parse("# fail bench=yield2 peer=go"), None);
     }
 
@@ -162,9 +210,22 @@ mod tests {
             figures.all.push((round, figure("yield2.median", value)));
             figures.all.push((round, figure("yield2.p99", 9.0)));
         }
-        let side = Side { peer: "go", figure: "yield2", procs: 1 };
-        assert_eq!(figures.rounds(&side), Some(vec![(0, 3.0), (1, 5.0), (2, 4.0)]));
+        let side = Side {
+            peer: "go",
+            figure: "yield2",
+            procs: 1,
+        };
+        assert_eq!(
+            figures.rounds(&side),
+            Some(vec![(0, 3.0), (1, 5.0), (2, 4.0)])
+        );
         assert_eq!(figures.show(&side), "4.00 (9.00) ns");
-        assert_eq!(figures.rounds(&Side { peer: "may", ..side }), None);
+        assert_eq!(
+            figures.rounds(&Side {
+                peer: "may",
+                ..side
+            }),
+            None
+        );
     }
 }

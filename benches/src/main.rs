@@ -37,21 +37,39 @@ struct Options {
 }
 
 fn options() -> Result<Options, String> {
-    let mut options = Options { rounds: ROUNDS, go: None, serve: None, out: None, all: false, scenarios: vec![] };
+    let mut options = Options {
+        rounds: ROUNDS,
+        go: None,
+        serve: None,
+        out: None,
+        all: false,
+        scenarios: vec![],
+    };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(format!("{arg} needs a value"));
         match arg.as_str() {
             "--rounds" => {
                 let text = value()?;
-                options.rounds = text.parse().ok().filter(|&n| n > 0).ok_or(format!("--rounds {text}: a number from 1 on"))?;
+                options.rounds = text
+                    .parse()
+                    .ok()
+                    .filter(|&n| n > 0)
+                    .ok_or(format!("--rounds {text}: a number from 1 on"))?;
             }
             "--go" => options.go = Some(value()?.into()),
             "--serve" => options.serve = Some(value()?.into()),
             "--out" => options.out = Some(value()?.into()),
             "--all" => options.all = true,
-            name if !name.starts_with('-') && bars::SCENARIOS.contains(&name) => options.scenarios.push(arg),
-            _ => return Err(format!("{arg}: no such option or scenario; scenarios: {}", bars::SCENARIOS.join(" "))),
+            name if !name.starts_with('-') && bars::SCENARIOS.contains(&name) => {
+                options.scenarios.push(arg)
+            }
+            _ => {
+                return Err(format!(
+                    "{arg}: no such option or scenario; scenarios: {}",
+                    bars::SCENARIOS.join(" ")
+                ));
+            }
         }
     }
     Ok(options)
@@ -61,16 +79,25 @@ fn main() -> ExitCode {
     let options = match options() {
         Ok(options) => options,
         Err(problem) => {
-            eprintln!("usage: compare [--rounds N] [--go PATH] [--serve PATH] [--out FILE] [--all] [SCENARIO ...]\n{problem}");
+            eprintln!(
+                "usage: compare [--rounds N] [--go PATH] [--serve PATH] [--out FILE] [--all] [SCENARIO ...]\n{problem}"
+            );
             return ExitCode::from(2);
         }
     };
     let programs = Programs::beside_this_one(options.go.clone(), options.serve.clone());
-    let wanted = |scenario: &str| options.scenarios.is_empty() || options.scenarios.iter().any(|s| s == scenario);
+    let wanted = |scenario: &str| {
+        options.scenarios.is_empty() || options.scenarios.iter().any(|s| s == scenario)
+    };
     let mut figures = Figures::default();
     let ok = if options.all {
         for scenario in bars::SCENARIOS.iter().filter(|s| wanted(s)) {
-            run_rounds(&programs, &bars::commands_for_all(scenario), options.rounds, &mut figures);
+            run_rounds(
+                &programs,
+                &bars::commands_for_all(scenario),
+                options.rounds,
+                &mut figures,
+            );
         }
         figures.print_table();
         true
@@ -78,7 +105,12 @@ fn main() -> ExitCode {
         let mut verdicts = vec![];
         for scenario in bars::SCENARIOS.iter().filter(|s| wanted(s)) {
             let of_scenario: Vec<&Bar> = BARS.iter().filter(|b| b.scenario == *scenario).collect();
-            run_rounds(&programs, &bars::commands_for(&of_scenario), options.rounds, &mut figures);
+            run_rounds(
+                &programs,
+                &bars::commands_for(&of_scenario),
+                options.rounds,
+                &mut figures,
+            );
             verdicts.extend(of_scenario.iter().map(|bar| bar.judge(&figures, &programs)));
         }
         bars::print_verdicts(&verdicts)
@@ -89,13 +121,22 @@ fn main() -> ExitCode {
         eprintln!("compare: {}: {problem}", out.display());
         return ExitCode::FAILURE;
     }
-    if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// Runs all the commands of a scenario `rounds` times, taking turns.
 fn run_rounds(programs: &Programs, commands: &[Command], rounds: usize, figures: &mut Figures) {
     for round in 0..rounds {
-        let mut order: Vec<&Command> = commands.iter().filter(|c| programs.missing(c.peer).is_none() && programs.no_tool(c.scenario).is_none()).collect();
+        let mut order: Vec<&Command> = commands
+            .iter()
+            .filter(|c| {
+                programs.missing(c.peer).is_none() && programs.no_tool(c.scenario).is_none()
+            })
+            .collect();
         if round % 2 == 1 {
             // What one program leaves behind (heat, caches, stolen time) hits each in turn.
             order.reverse();

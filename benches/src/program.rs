@@ -24,7 +24,12 @@ pub(crate) struct Command {
 
 impl Command {
     pub(crate) fn new(peer: &'static str, scenario: &'static str, procs: usize) -> Command {
-        Command { peer, scenario, procs, once: scenario == "idle_mem" }
+        Command {
+            peer,
+            scenario,
+            procs,
+            once: scenario == "idle_mem",
+        }
     }
 }
 
@@ -45,8 +50,14 @@ impl Programs {
     /// The Rust programs are built into the folder of this one; Go's, and the example that
     /// serves files, are where the caller says.
     pub(crate) fn beside_this_one(go: Option<PathBuf>, serve: Option<PathBuf>) -> Programs {
-        let dir = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_path_buf()));
-        Programs { dir: dir.unwrap_or_default(), go, serve }
+        let dir = std::env::current_exe()
+            .ok()
+            .and_then(|exe| Some(exe.parent()?.to_path_buf()));
+        Programs {
+            dir: dir.unwrap_or_default(),
+            go,
+            serve,
+        }
     }
 
     /// The program of a peer.
@@ -59,7 +70,9 @@ impl Programs {
 
     /// The example that serves files.
     pub(crate) fn serve(&self) -> PathBuf {
-        self.serve.clone().unwrap_or_else(|| self.dir.join("examples/serve"))
+        self.serve
+            .clone()
+            .unwrap_or_else(|| self.dir.join("examples/serve"))
     }
 
     /// Says so if a peer's program is not there.
@@ -106,13 +119,20 @@ fn population(command: &Command) -> Option<String> {
         return None;
     }
     let n = kib * 1024 / 6500;
-    eprintln!("# idle_mem: {n} tasks, not 1000000: {} MiB of memory are available", kib >> 10);
+    eprintln!(
+        "# idle_mem: {n} tasks, not 1000000: {} MiB of memory are available",
+        kib >> 10
+    );
     Some(n.to_string())
 }
 
 /// Runs a program to its end and reads its figures; its remarks go through to stderr.
 pub(crate) fn figures_of(program: &mut std::process::Command) -> Result<Vec<Figure>, String> {
-    let child = program.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(|e| e.to_string())?;
+    let child = program
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|e| e.to_string())?;
     let (text, success) = output_of(child)?;
     let figures: Vec<Figure> = text.lines().filter_map(Figure::parse).collect();
     match (success, figures.is_empty()) {
@@ -134,12 +154,18 @@ fn output_of(mut child: Child) -> Result<(String, bool), String> {
         match child.try_wait().map_err(|e| e.to_string())? {
             Some(status) => break status,
             None if begin.elapsed() > LIMIT => {
-                child.kill().and_then(|()| child.wait()).map_err(|e| e.to_string())?;
+                child
+                    .kill()
+                    .and_then(|()| child.wait())
+                    .map_err(|e| e.to_string())?;
                 return Err(format!("it did not end within {} s", LIMIT.as_secs()));
             }
             None => std::thread::sleep(Duration::from_millis(20)),
         }
     };
-    let text = reader.join().map_err(|_| "the reader panicked")?.map_err(|e| e.to_string())?;
+    let text = reader
+        .join()
+        .map_err(|_| "the reader panicked")?
+        .map_err(|e| e.to_string())?;
     Ok((text, status.success()))
 }

@@ -18,20 +18,37 @@ const PAGE_SIZE: usize = 4096;
 
 /// Runs a server scenario of a peer.
 pub(crate) fn run(programs: &Programs, command: &Command) -> Result<Vec<Figure>, String> {
-    let apart = command.procs == 1 && std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
+    let apart =
+        command.procs == 1 && std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
     let folder = Folder::with_page().map_err(|e| format!("the folder to serve: {e}"))?;
     let mut server = Server::start(programs, command, apart.then_some(0), folder.path())?;
     let load = |mode: &str, name: &str, conns: usize, path: &str| {
         let mut program = on_cpu(apart.then_some(1), programs.path("load"));
         program
             .arg(mode)
-            .args(["--peer", command.peer, "--addr", &server.addr, "--name", name, "--path", path])
-            .args(["--procs", &command.procs.to_string(), "--pid", &server.child.id().to_string()])
+            .args([
+                "--peer",
+                command.peer,
+                "--addr",
+                &server.addr,
+                "--name",
+                name,
+                "--path",
+                path,
+            ])
+            .args([
+                "--procs",
+                &command.procs.to_string(),
+                "--pid",
+                &server.child.id().to_string(),
+            ])
             .args(["--conns", &conns.to_string(), "--seconds", "3"]);
         figures_of(&mut program)
     };
     let figures = match command.scenario {
-        "serve" => check_page(&server.addr).and_then(|()| load("wrk", "serve", 64, &format!("/{PAGE}"))),
+        "serve" => {
+            check_page(&server.addr).and_then(|()| load("wrk", "serve", 64, &format!("/{PAGE}")))
+        }
         "tcp_echo" => load("echo", "tcp_echo.c64", 64, "").and_then(|mut few| {
             few.extend(load("echo", "tcp_echo.c1000", 1000, "")?);
             Ok(few)
@@ -60,11 +77,26 @@ struct Server {
 }
 
 impl Server {
-    fn start(programs: &Programs, command: &Command, cpu: Option<usize>, folder: &Path) -> Result<Server, String> {
+    fn start(
+        programs: &Programs,
+        command: &Command,
+        cpu: Option<usize>,
+        folder: &Path,
+    ) -> Result<Server, String> {
         let example = command.scenario == "serve" && command.peer == "goweft";
-        let mut program = on_cpu(cpu, if example { programs.serve() } else { programs.path(command.peer) });
+        let mut program = on_cpu(
+            cpu,
+            if example {
+                programs.serve()
+            } else {
+                programs.path(command.peer)
+            },
+        );
         if example {
-            program.arg(folder).args(["--addr", "127.0.0.1:0"]).env("GOWEFT_MAXPROCS", command.procs.to_string());
+            program
+                .arg(folder)
+                .args(["--addr", "127.0.0.1:0"])
+                .env("GOWEFT_MAXPROCS", command.procs.to_string());
         } else {
             let scenario = match command.scenario {
                 "tcp_echo" => "echo_server",
@@ -77,7 +109,11 @@ impl Server {
                 program.arg("--dir").arg(folder);
             }
         }
-        let mut child = program.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(|e| format!("the server: {e}"))?;
+        let mut child = program
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| format!("the server: {e}"))?;
         let stdout = child.stdout.take().ok_or("no pipe")?;
         let (tx, rx) = mpsc::channel();
         // Reads to the end, so that a server that says more never blocks on a full pipe.
@@ -90,7 +126,10 @@ impl Server {
                 }
             }
         });
-        let mut server = Server { child, addr: String::new() };
+        let mut server = Server {
+            child,
+            addr: String::new(),
+        };
         match rx.recv_timeout(Duration::from_secs(10)) {
             Ok(addr) => server.addr = addr,
             Err(_) => {
@@ -140,7 +179,12 @@ impl Drop for Folder {
 }
 
 fn page() -> Vec<u8> {
-    b"<p>goroutines, woven</p>\n".iter().copied().cycle().take(PAGE_SIZE).collect()
+    b"<p>goroutines, woven</p>\n"
+        .iter()
+        .copied()
+        .cycle()
+        .take(PAGE_SIZE)
+        .collect()
 }
 
 /// The figures of a server that answers something else mean nothing.
@@ -176,8 +220,14 @@ mod tests {
 
     #[test]
     fn the_address_is_found_in_a_line_of_either_kind() {
-        assert_eq!(address_in("addr=127.0.0.1:4021").as_deref(), Some("127.0.0.1:4021"));
-        assert_eq!(address_in("serving docs on http://127.0.0.1:80/ now").as_deref(), Some("127.0.0.1:80"));
+        assert_eq!(
+            address_in("addr=127.0.0.1:4021").as_deref(),
+            Some("127.0.0.1:4021")
+        );
+        assert_eq!(
+            address_in("serving docs on http://127.0.0.1:80/ now").as_deref(),
+            Some("127.0.0.1:80")
+        );
         assert_eq!(address_in("listening on 0.0.0.0:80"), None);
     }
 }

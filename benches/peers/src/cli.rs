@@ -39,9 +39,17 @@ impl Cli {
     /// Reads the process's arguments; leaves with code 2 and the usage line on nonsense.
     pub fn from_args(peer: &'static str) -> Cli {
         let mut args = std::env::args().skip(1);
-        let Some(scenario) = args.next() else { leave(USAGE) };
+        let Some(scenario) = args.next() else {
+            leave(USAGE)
+        };
         let procs = std::thread::available_parallelism().map_or(1, |p| p.get());
-        let mut cli = Cli { scenario, peer, procs, dir: None, size: None };
+        let mut cli = Cli {
+            scenario,
+            peer,
+            procs,
+            dir: None,
+            size: None,
+        };
         while let Some(key) = args.next() {
             let value = args.next().unwrap_or_default();
             match (key.as_str(), value.parse::<usize>()) {
@@ -72,13 +80,26 @@ impl Cli {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
         self.figure(bench, n, sorted[0], unit);
-        self.figure(&format!("{bench}.median"), n, sorted[sorted.len() / 2], unit);
-        self.figure(&format!("{bench}.p99"), n, percentile(&mut sorted, 0.99), unit);
+        self.figure(
+            &format!("{bench}.median"),
+            n,
+            sorted[sorted.len() / 2],
+            unit,
+        );
+        self.figure(
+            &format!("{bench}.p99"),
+            n,
+            percentile(&mut sorted, 0.99),
+            unit,
+        );
     }
 
     /// Times of `n` operations in, nanoseconds an operation out.
     pub fn report_ns(&self, bench: &str, n: usize, times: &[Duration]) {
-        let each: Vec<f64> = times.iter().map(|d| d.as_nanos() as f64 / n as f64).collect();
+        let each: Vec<f64> = times
+            .iter()
+            .map(|d| d.as_nanos() as f64 / n as f64)
+            .collect();
         self.report(bench, n, &each, "ns");
     }
 
@@ -96,7 +117,10 @@ impl Cli {
 
     /// Leaves with code 2: this peer has no such scenario.
     pub fn unknown(&self) -> ! {
-        leave(&format!("# no scenario {} for peer {}", self.scenario, self.peer))
+        leave(&format!(
+            "# no scenario {} for peer {}",
+            self.scenario, self.peer
+        ))
     }
 
     /// Makes a panic in any task end the program: the other tasks would wait for ever.
@@ -112,7 +136,12 @@ impl Cli {
             let message = info.payload_as_str().unwrap_or("panic");
             cli.fail(message.replace('\n', " "));
             let live = LIVE.load(Ordering::Relaxed) as f64;
-            cli.figure(&format!("{}.max_live", cli.scenario), cli.n(0), live, "tasks");
+            cli.figure(
+                &format!("{}.max_live", cli.scenario),
+                cli.n(0),
+                live,
+                "tasks",
+            );
             std::process::exit(3);
         }));
     }

@@ -25,19 +25,26 @@ pub(crate) struct Files {
 
 impl Files {
     pub(crate) fn new(dir: &str) -> io::Result<Files> {
-        Ok(Files { root: std::fs::canonicalize(dir)? })
+        Ok(Files {
+            root: std::fs::canonicalize(dir)?,
+        })
     }
 
     /// The file that a request target names; `None` if it leaves the folder.
     fn resolve(&self, target: &str) -> Option<PathBuf> {
         let path = target.split(['?', '#']).next()?.strip_prefix('/')?;
         let plain = |c| matches!(c, Component::Normal(_) | Component::CurDir);
-        Path::new(path).components().all(plain).then(|| self.root.join(path))
+        Path::new(path)
+            .components()
+            .all(plain)
+            .then(|| self.root.join(path))
     }
 
     /// Puts the answer for `target` into `out`.
     fn answer(&self, target: &str, body: bool, out: &mut Vec<u8>) {
-        let Some(path) = self.resolve(target) else { return refuse("403 Forbidden", out) };
+        let Some(path) = self.resolve(target) else {
+            return refuse("403 Forbidden", out);
+        };
         let opened = std::fs::File::open(&path).and_then(|f| Ok((f.metadata()?, f)));
         let (meta, mut file) = match opened {
             Ok((meta, file)) if meta.is_file() => (meta, file),

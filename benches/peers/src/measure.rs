@@ -114,7 +114,12 @@ pub fn idle_mem(cli: &Cli, n: usize, before: f64, spawned: Duration, parked: Dur
     // What the allocator and the kernel do a little later counts too.
     std::thread::sleep(Duration::from_millis(200));
     let us = |d: Duration| d.as_nanos() as f64 / 1000.0 / n as f64;
-    cli.figure("idle_mem.bytes", n, (mem_bytes() - before) / n as f64, "bytes");
+    cli.figure(
+        "idle_mem.bytes",
+        n,
+        (mem_bytes() - before) / n as f64,
+        "bytes",
+    );
     cli.figure("idle_mem.spawn", n, us(spawned), "us");
     cli.figure("idle_mem.spawn_to_parked", n, us(parked), "us");
 }
@@ -141,7 +146,10 @@ pub fn deep_timed() -> (f64, f64) {
     let b = deep(DEEP_FRAMES - 1);
     let second = t.elapsed();
     SINK.store((a + b) as u64, Ordering::Relaxed);
-    (first.as_nanos() as f64 / 1000.0, second.as_nanos() as f64 / 1000.0)
+    (
+        first.as_nanos() as f64 / 1000.0,
+        second.as_nanos() as f64 / 1000.0,
+    )
 }
 
 /// Figures of `deep_stack`: `run` makes one task that calls deep twice and then stays parked.
@@ -154,7 +162,12 @@ pub fn deep_stack(cli: &Cli, n: usize, mut run: impl FnMut() -> (f64, f64)) {
     let after = mem_bytes();
     cli.report("deep_stack.first", n, &first, "us");
     cli.report("deep_stack.second", n, &second, "us");
-    cli.figure("deep_stack.retained", n, (after - before) / n as f64, "bytes");
+    cli.figure(
+        "deep_stack.retained",
+        n,
+        (after - before) / n as f64,
+        "bytes",
+    );
 }
 
 /// Sleeps that a `preempt` run wants to see.
@@ -163,7 +176,13 @@ pub const SLEEPS: usize = 500;
 /// The `preempt` scenario for peers whose tasks are plain closures: every processor computes
 /// without end, and one more task sleeps 1 ms again and again. `sleeper_first` starts it before
 /// the others, so that it has a processor once.
-pub fn preempt(cli: &Cli, name: &str, sleeper_first: bool, spawn: impl Fn(Job), sleep: fn(Duration)) {
+pub fn preempt(
+    cli: &Cli,
+    name: &str,
+    sleeper_first: bool,
+    spawn: impl Fn(Job),
+    sleep: fn(Duration),
+) {
     let stop = Arc::new(AtomicBool::new(false));
     let running = Arc::new(AtomicUsize::new(0));
     let done = Arc::new(AtomicUsize::new(0));
@@ -242,7 +261,10 @@ pub fn preempt_watch(done: &AtomicUsize) -> bool {
 pub fn preempt_report(cli: &Cli, name: &str, starved: bool, late: &mut [f64]) {
     let sleeps = late.len();
     let (p50, p99) = if starved {
-        eprintln!("# starved bench={name} peer={} procs={} after {sleeps} sleeps", cli.peer, cli.procs);
+        eprintln!(
+            "# starved bench={name} peer={} procs={} after {sleeps} sleeps",
+            cli.peer, cli.procs
+        );
         (f64::INFINITY, f64::INFINITY)
     } else {
         (percentile(late, 0.5), percentile(late, 0.99))

@@ -14,7 +14,12 @@ pub fn bind_to_cpus(count: usize) {
     let rc = unsafe {
         let mut allowed: libc::cpu_set_t = zeroed();
         let rc = libc::sched_getaffinity(0, size_of_val(&allowed), &mut allowed);
-        assert_eq!(rc, 0, "sched_getaffinity: {}", std::io::Error::last_os_error());
+        assert_eq!(
+            rc,
+            0,
+            "sched_getaffinity: {}",
+            std::io::Error::last_os_error()
+        );
         let mut chosen: libc::cpu_set_t = zeroed();
         let mut left = count;
         for cpu in 0..libc::CPU_SETSIZE as usize {
@@ -25,5 +30,10 @@ pub fn bind_to_cpus(count: usize) {
         }
         libc::sched_setaffinity(0, size_of_val(&chosen), &chosen)
     };
-    assert_eq!(rc, 0, "sched_setaffinity: {}", std::io::Error::last_os_error());
+    assert_eq!(
+        rc,
+        0,
+        "sched_setaffinity: {}",
+        std::io::Error::last_os_error()
+    );
 }

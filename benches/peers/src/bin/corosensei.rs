@@ -96,10 +96,13 @@ fn main() {
             let mut parked = vec![];
             deep_stack(&cli, n, || {
                 let stack = DefaultStack::new(2 << 20).expect("a stack of 2 MiB");
-                let mut coroutine = Coroutine::<(), (f64, f64), (), _>::with_stack(stack, |y, ()| {
-                    y.suspend(deep_timed());
-                });
-                let CoroutineResult::Yield(times) = coroutine.resume(()) else { unreachable!("it suspends once") };
+                let mut coroutine =
+                    Coroutine::<(), (f64, f64), (), _>::with_stack(stack, |y, ()| {
+                        y.suspend(deep_timed());
+                    });
+                let CoroutineResult::Yield(times) = coroutine.resume(()) else {
+                    unreachable!("it suspends once")
+                };
                 parked.push(coroutine);
                 times
             });

@@ -241,11 +241,19 @@ fn main() {
         }
         "spawn_join" => {
             let n = cli.n(200_000);
-            cli.report_ns("spawn_join", n, &repeat(REPS, || goweft::run(|| spawn_join(n))));
+            cli.report_ns(
+                "spawn_join",
+                n,
+                &repeat(REPS, || goweft::run(|| spawn_join(n))),
+            );
         }
         "spawn_batch" => {
             let n = cli.n(100_000);
-            cli.report_ns("spawn_batch", n, &repeat(REPS, || goweft::run(|| spawn_batch(n))));
+            cli.report_ns(
+                "spawn_batch",
+                n,
+                &repeat(REPS, || goweft::run(|| spawn_batch(n))),
+            );
         }
         "pingpong" => {
             let n = cli.n(100_000);
@@ -258,17 +266,33 @@ fn main() {
         }
         "chan_buffered" => {
             let n = cli.n(1_000_000);
-            cli.report_ns("chan_buffered.1x1", n, &few(&|| goweft::run(|| chan_run(n, 1, 1))));
-            cli.report_ns("chan_buffered.4x4", n, &few(&|| goweft::run(|| chan_run(n, 4, 4))));
+            cli.report_ns(
+                "chan_buffered.1x1",
+                n,
+                &few(&|| goweft::run(|| chan_run(n, 1, 1))),
+            );
+            cli.report_ns(
+                "chan_buffered.4x4",
+                n,
+                &few(&|| goweft::run(|| chan_run(n, 4, 4))),
+            );
         }
         "select2" => {
             let n = cli.n(400_000);
             cli.report_ns("select2", n, &few(&|| goweft::run(|| select_run(n, 0))));
-            cli.report_ns("select2.buf128", n, &few(&|| goweft::run(|| select_run(n, 128))));
+            cli.report_ns(
+                "select2.buf128",
+                n,
+                &few(&|| goweft::run(|| select_run(n, 128))),
+            );
         }
         "mutex_contended" => {
             let n = cli.n(1_000_000);
-            cli.report_ns("mutex_contended", n, &few(&|| goweft::run(|| mutex_contended(n))));
+            cli.report_ns(
+                "mutex_contended",
+                n,
+                &few(&|| goweft::run(|| mutex_contended(n))),
+            );
         }
         "ring" => {
             let n = cli.n(500_000);

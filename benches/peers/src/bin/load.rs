@@ -32,7 +32,9 @@ struct Load {
 }
 
 fn usage(problem: &str) -> ! {
-    eprintln!("usage: peer-load echo|wrk --peer NAME --procs P --addr A --pid PID [--conns N] [--seconds S] [--path PATH] [--name BENCH] ({problem})");
+    eprintln!(
+        "usage: peer-load echo|wrk --peer NAME --procs P --addr A --pid PID [--conns N] [--seconds S] [--path PATH] [--name BENCH] ({problem})"
+    );
     std::process::exit(2)
 }
 
@@ -51,10 +53,14 @@ impl Load {
             name: String::new(),
         };
         fn number<T: std::str::FromStr>(value: &str) -> T {
-            value.parse().unwrap_or_else(|_| usage(&format!("{value} is no number")))
+            value
+                .parse()
+                .unwrap_or_else(|_| usage(&format!("{value} is no number")))
         }
         while let Some(key) = args.next() {
-            let Some(value) = args.next() else { usage(&format!("{key} needs a value")) };
+            let Some(value) = args.next() else {
+                usage(&format!("{key} needs a value"))
+            };
             match key.as_str() {
                 "--peer" => load.peer = value,
                 "--procs" => load.procs = number(&value),
@@ -71,7 +77,11 @@ impl Load {
             usage("--addr and --pid are needed, --conns and --seconds are at least 1");
         }
         if load.name.is_empty() {
-            load.name = if load.mode == "echo" { format!("tcp_echo.c{}", load.conns) } else { "http_hello".into() };
+            load.name = if load.mode == "echo" {
+                format!("tcp_echo.c{}", load.conns)
+            } else {
+                "http_hello".into()
+            };
         }
         load
     }
@@ -92,16 +102,25 @@ impl Load {
     }
 
     fn fail(&self, why: &str) -> ! {
-        eprintln!("# fail bench={} peer={} procs={} error=\"{why}\"", self.name, self.peer, self.procs);
+        eprintln!(
+            "# fail bench={} peer={} procs={} error=\"{why}\"",
+            self.name, self.peer, self.procs
+        );
         std::process::exit(1)
     }
 
     /// User and system time of the server so far, in us.
     fn server_cpu(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_else(|e| self.fail(&format!("the server: {e}")));
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid))
+            .unwrap_or_else(|e| self.fail(&format!("the server: {e}")));
         // Fields 14 and 15, in ticks of 10 ms; the name, field 2, may hold blanks.
         let after_name = stat.rsplit(')').next().unwrap_or_default();
-        let ticks: f64 = after_name.split_whitespace().skip(11).take(2).filter_map(|f| f.parse::<f64>().ok()).sum();
+        let ticks: f64 = after_name
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .filter_map(|f| f.parse::<f64>().ok())
+            .sum();
         ticks * 10_000.0
     }
 }
@@ -127,14 +146,21 @@ async fn echo_connection(addr: String, echo: Rc<Echo>) -> std::io::Result<()> {
         }
         if echo.measuring.get() {
             echo.rounds.set(echo.rounds.get() + 1);
-            echo.late_us.borrow_mut().push(t.elapsed().as_nanos() as f64 / 1000.0);
+            echo.late_us
+                .borrow_mut()
+                .push(t.elapsed().as_nanos() as f64 / 1000.0);
         }
     }
     Ok(())
 }
 
 async fn drive_echo(load: &Load) {
-    let echo = Rc::new(Echo { measuring: Cell::new(false), stop: Cell::new(false), rounds: Cell::new(0), late_us: RefCell::default() });
+    let echo = Rc::new(Echo {
+        measuring: Cell::new(false),
+        stop: Cell::new(false),
+        rounds: Cell::new(0),
+        late_us: RefCell::default(),
+    });
     let connections: Vec<_> = (0..load.conns)
         .map(|_| tokio::task::spawn_local(echo_connection(load.addr.clone(), echo.clone())))
         .collect();
@@ -175,11 +201,22 @@ struct Wrk {
 fn wrk(load: &Load, seconds: u64) -> Wrk {
     let url = format!("http://{}{}", load.addr, load.path);
     let out = Command::new("wrk")
-        .args(["-t1", &format!("-c{}", load.conns), &format!("-d{seconds}s"), "--latency", &url])
+        .args([
+            "-t1",
+            &format!("-c{}", load.conns),
+            &format!("-d{seconds}s"),
+            "--latency",
+            &url,
+        ])
         .output()
         .unwrap_or_else(|e| load.fail(&format!("wrk: {e}")));
     let text = String::from_utf8_lossy(&out.stdout);
-    let mut said = Wrk { requests: 0.0, rate: 0.0, p50: f64::NAN, p99: f64::NAN };
+    let mut said = Wrk {
+        requests: 0.0,
+        rate: 0.0,
+        p50: f64::NAN,
+        p99: f64::NAN,
+    };
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
@@ -187,12 +224,17 @@ fn wrk(load: &Load, seconds: u64) -> Wrk {
             ["50%", time] => said.p50 = micros(time),
             ["99%", time] => said.p99 = micros(time),
             [count, "requests", "in", ..] => said.requests = count.parse().unwrap_or(0.0),
-            _ if line.contains("Socket errors") || line.contains("Non-2xx") => load.fail(line.trim()),
+            _ if line.contains("Socket errors") || line.contains("Non-2xx") => {
+                load.fail(line.trim())
+            }
             _ => {}
         }
     }
     if !out.status.success() || said.requests == 0.0 {
-        load.fail(&format!("wrk gave no figures: {}", String::from_utf8_lossy(&out.stderr).trim()));
+        load.fail(&format!(
+            "wrk gave no figures: {}",
+            String::from_utf8_lossy(&out.stderr).trim()
+        ));
     }
     said
 }
@@ -200,8 +242,11 @@ fn wrk(load: &Load, seconds: u64) -> Wrk {
 /// wrk's `1.23ms` in us.
 fn micros(time: &str) -> f64 {
     let units = [("us", 1.0), ("ms", 1e3), ("s", 1e6)];
-    let unit = units.iter().find_map(|(suffix, scale)| Some((time.strip_suffix(suffix)?, scale)));
-    unit.and_then(|(digits, scale)| Some(digits.parse::<f64>().ok()? * scale)).unwrap_or(f64::NAN)
+    let unit = units
+        .iter()
+        .find_map(|(suffix, scale)| Some((time.strip_suffix(suffix)?, scale)));
+    unit.and_then(|(digits, scale)| Some(digits.parse::<f64>().ok()? * scale))
+        .unwrap_or(f64::NAN)
 }
 
 fn drive_wrk(load: &Load) {
@@ -226,7 +271,10 @@ fn main() {
     match load.mode.as_str() {
         "wrk" => drive_wrk(&load),
         "echo" => {
-            let rt = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let rt = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             tokio::task::LocalSet::new().block_on(&rt, drive_echo(&load));
         }
         other => usage(&format!("no mode {other}")),

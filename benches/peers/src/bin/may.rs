@@ -23,7 +23,10 @@ struct Group {
 
 impl Group {
     fn new(n: usize) -> Arc<Group> {
-        Arc::new(Group { left: AtomicUsize::new(n), done: SyncFlag::new() })
+        Arc::new(Group {
+            left: AtomicUsize::new(n),
+            done: SyncFlag::new(),
+        })
     }
     fn leave(&self) {
         if self.left.fetch_sub(1, AcqRel) == 1 {
@@ -115,7 +118,11 @@ fn chan_run(n: usize, producers: usize, consumers: usize, room: Option<Arc<Semph
                 if let Some(room) = &room {
                     room.wait();
                 }
-                if single { tx1.send(i).unwrap() } else { tx.send(i).unwrap() }
+                if single {
+                    tx1.send(i).unwrap()
+                } else {
+                    tx.send(i).unwrap()
+                }
             }
         });
     }
@@ -338,7 +345,11 @@ fn main() {
         "spawn_batch" => {
             // More do not fit: its guards are mappings of their own.
             let n = cli.n(20_000);
-            cli.report_ns("spawn_batch", n, &repeat(FEW, || on(move || spawn_batch(n))));
+            cli.report_ns(
+                "spawn_batch",
+                n,
+                &repeat(FEW, || on(move || spawn_batch(n))),
+            );
         }
         "pingpong" => {
             let n = cli.n(100_000);
@@ -362,11 +373,19 @@ fn main() {
             let n = cli.n(400_000);
             cli.report_ns("select2", n, &repeat(FEW, || on(move || select_loop(n))));
             let n = n / 20;
-            cli.report_ns("select2.oneshot", n, &repeat(FEW, || on(move || select_oneshot(n))));
+            cli.report_ns(
+                "select2.oneshot",
+                n,
+                &repeat(FEW, || on(move || select_oneshot(n))),
+            );
         }
         "mutex_contended" => {
             let n = cli.n(1_000_000);
-            cli.report_ns("mutex_contended", n, &repeat(FEW, || on(move || mutex_contended(n))));
+            cli.report_ns(
+                "mutex_contended",
+                n,
+                &repeat(FEW, || on(move || mutex_contended(n))),
+            );
         }
         "ring" => {
             let n = cli.n(500_000);

@@ -92,7 +92,11 @@ unsafe extern "C" fn go_round<const SITE: usize, const SIZE: usize>(places: *mut
 
 /// Fresh contexts on the stacks, one for each entry.
 fn fresh(stacks: &[Stack], entries: &[context::Entry], rounds: usize, places: &mut Places) {
-    *places = Places { at: [Context::NULL; MOST], host: Context::NULL, rounds_left: rounds };
+    *places = Places {
+        at: [Context::NULL; MOST],
+        host: Context::NULL,
+        rounds_left: rounds,
+    };
     let arg = (places as *mut Places).cast::<()>();
     for ((at, stack), &entry) in places.at.iter_mut().zip(stacks).zip(entries) {
         // SAFETY: the stack is live and idle, as the contexts of an earlier run are never resumed;
@@ -119,7 +123,11 @@ macro_rules! with_host {
 
 /// `n` switches around a ring of as many contexts as there are entries.
 fn ring(stacks: &[Stack], entries: &[context::Entry], n: usize) -> Duration {
-    let mut places = Places { at: [Context::NULL; MOST], host: Context::NULL, rounds_left: 0 };
+    let mut places = Places {
+        at: [Context::NULL; MOST],
+        host: Context::NULL,
+        rounds_left: 0,
+    };
     fresh(stacks, entries, n / entries.len(), &mut places);
     let places = &raw mut places;
     let t = Instant::now();
@@ -135,14 +143,32 @@ fn main() {
         cli.unknown();
     }
     let class = Class::for_size(64 * 1024).expect("64 KiB is a size class");
-    let stacks: Vec<Stack> = (0..MOST).map(|_| Stack::new(class).expect("room for ten stacks")).collect();
+    let stacks: Vec<Stack> = (0..MOST)
+        .map(|_| Stack::new(class).expect("room for ten stacks"))
+        .collect();
     let stacks = &stacks[..];
     context::enter_thread();
     let n = cli.n(4_000_000) / 20 * 20;
-    cli.report_ns("switch.2", n, &repeat(REPS, || with_host!(false, n, stacks, 0 1)));
-    cli.report_ns("switch.10", n, &repeat(REPS, || with_host!(false, n, stacks, 0 1 2 3 4 5 6 7 8 9)));
-    cli.report_ns("switch_action.2", n, &repeat(REPS, || with_host!(true, n, stacks, 0 1)));
-    cli.report_ns("switch_action.10", n, &repeat(REPS, || with_host!(true, n, stacks, 0 1 2 3 4 5 6 7 8 9)));
+    cli.report_ns(
+        "switch.2",
+        n,
+        &repeat(REPS, || with_host!(false, n, stacks, 0 1)),
+    );
+    cli.report_ns(
+        "switch.10",
+        n,
+        &repeat(REPS, || with_host!(false, n, stacks, 0 1 2 3 4 5 6 7 8 9)),
+    );
+    cli.report_ns(
+        "switch_action.2",
+        n,
+        &repeat(REPS, || with_host!(true, n, stacks, 0 1)),
+    );
+    cli.report_ns(
+        "switch_action.10",
+        n,
+        &repeat(REPS, || with_host!(true, n, stacks, 0 1 2 3 4 5 6 7 8 9)),
+    );
     let two: &[context::Entry] = &[go_round::<0, 2>, go_round::<1, 2>];
     let ten: &[context::Entry] = &[
         go_round::<0, 10>,

@@ -13,7 +13,10 @@ use std::time::{Duration, Instant};
 
 /// A thread with a stack small enough to have thousands of them.
 fn small(f: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
-    thread::Builder::new().stack_size(64 * 1024).spawn(f).unwrap()
+    thread::Builder::new()
+        .stack_size(64 * 1024)
+        .spawn(f)
+        .unwrap()
 }
 
 fn join_all(handles: Vec<thread::JoinHandle<()>>) {
@@ -73,7 +76,9 @@ fn chan_run(n: usize, producers: usize, consumers: usize) -> Duration {
     let mut handles = vec![];
     for _ in 0..producers {
         let tx = tx.clone();
-        handles.push(thread::spawn(move || (0..n / producers).for_each(|i| tx.send(i).unwrap())));
+        handles.push(thread::spawn(move || {
+            (0..n / producers).for_each(|i| tx.send(i).unwrap())
+        }));
     }
     drop(tx);
     for _ in 0..consumers {
@@ -125,7 +130,11 @@ fn ring(n: usize) -> Duration {
             }
         })
     };
-    let handles = rxs.into_iter().enumerate().map(|(i, rx)| hop(i, rx)).collect();
+    let handles = rxs
+        .into_iter()
+        .enumerate()
+        .map(|(i, rx)| hop(i, rx))
+        .collect();
     let t = Instant::now();
     txs[0].send(n).unwrap();
     done.recv().unwrap();
@@ -240,7 +249,13 @@ fn main() {
             cli.report_ns("ring", n, &repeat(FEW, || ring(n)));
         }
         "idle_mem" => idle(&cli, cli.n(10_000)),
-        "preempt" => preempt(&cli, "preempt", false, |job| drop(thread::spawn(job)), thread::sleep),
+        "preempt" => preempt(
+            &cli,
+            "preempt",
+            false,
+            |job| drop(thread::spawn(job)),
+            thread::sleep,
+        ),
         "deep_stack" => {
             let n = cli.n(100);
             deep_stack(&cli, n, || {

@@ -30,7 +30,10 @@ struct Group {
 
 impl Group {
     fn new(n: usize) -> Arc<Group> {
-        Arc::new(Group { left: AtomicUsize::new(n), done: Notify::new() })
+        Arc::new(Group {
+            left: AtomicUsize::new(n),
+            done: Notify::new(),
+        })
     }
     fn leave(&self) {
         if self.left.fetch_sub(1, AcqRel) == 1 {
@@ -136,7 +139,9 @@ async fn chan_run(n: usize, cap: usize) -> Duration {
             tx.send(i).await.unwrap();
         }
     });
-    tokio::spawn(async move { while rx.recv().await.is_some() {} }).await.unwrap();
+    tokio::spawn(async move { while rx.recv().await.is_some() {} })
+        .await
+        .unwrap();
     t.elapsed()
 }
 
@@ -189,7 +194,10 @@ async fn select_run(n: usize, cap: usize) -> Duration {
 }
 
 /// Runs `critical` in 8 tasks, n / 8 times each.
-async fn eight<F: Future<Output = ()> + Send>(n: usize, critical: impl Fn() -> F + Clone + Send + 'static) -> Duration {
+async fn eight<F: Future<Output = ()> + Send>(
+    n: usize,
+    critical: impl Fn() -> F + Clone + Send + 'static,
+) -> Duration {
     let group = Group::new(8);
     let t = Instant::now();
     for _ in 0..8 {
@@ -384,7 +392,10 @@ async fn deep_async_timed() -> (f64, f64) {
     let b = deep_async(DEEP_FRAMES - 1).await;
     let second = t.elapsed();
     SINK.store((a + b) as u64, Relaxed);
-    (first.as_nanos() as f64 / 1000.0, second.as_nanos() as f64 / 1000.0)
+    (
+        first.as_nanos() as f64 / 1000.0,
+        second.as_nanos() as f64 / 1000.0,
+    )
 }
 
 async fn server<F: Future<Output = ()> + Send + 'static>(f: impl Fn(TcpStream) -> F) {
@@ -412,7 +423,9 @@ async fn hello(mut stream: TcpStream) {
     let mut have = 0;
     while let Ok(k @ 1..) = stream.read(&mut buf[have..]).await {
         have += k;
-        let Some(left) = hello_step(&mut buf, have, &mut out) else { return };
+        let Some(left) = hello_step(&mut buf, have, &mut out) else {
+            return;
+        };
         have = left;
         if !out.is_empty() && stream.write_all(&out).await.is_err() {
             return;
@@ -423,14 +436,18 @@ async fn hello(mut stream: TcpStream) {
 async fn hello_by_hyper(stream: TcpStream) {
     use hyper::{Response, body::Bytes, header, service::service_fn};
     let service = service_fn(|_req| async {
-        let mut response = Response::new(http_body_util::Full::new(Bytes::from_static(b"Hello, World!")));
+        let mut response = Response::new(http_body_util::Full::new(Bytes::from_static(
+            b"Hello, World!",
+        )));
         let text = header::HeaderValue::from_static("text/plain");
         response.headers_mut().insert(header::CONTENT_TYPE, text);
         Ok::<_, std::convert::Infallible>(response)
     });
     let io = hyper_util::rt::TokioIo::new(stream);
     // A client that goes away in the middle is nothing to report.
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
+    let _ = hyper::server::conn::http1::Builder::new()
+        .serve_connection(io, service)
+        .await;
 }
 
 fn main() {
@@ -472,17 +489,33 @@ fn main() {
         }
         "chan_buffered" => {
             let n = cli.n(1_000_000);
-            cli.report_ns("chan_buffered.1x1", n, &repeat(FEW, || on(&rt, chan_run(n, 128))));
-            cli.report_ns("chan_buffered.4x4", n, &repeat(FEW, || on(&rt, mpmc_run(n, 4, 4, 128))));
+            cli.report_ns(
+                "chan_buffered.1x1",
+                n,
+                &repeat(FEW, || on(&rt, chan_run(n, 128))),
+            );
+            cli.report_ns(
+                "chan_buffered.4x4",
+                n,
+                &repeat(FEW, || on(&rt, mpmc_run(n, 4, 4, 128))),
+            );
         }
         "select2" => {
             let n = cli.n(400_000);
             cli.report_ns("select2", n, &repeat(FEW, || on(&rt, select_run(n, 1))));
-            cli.report_ns("select2.buf128", n, &repeat(FEW, || on(&rt, select_run(n, 128))));
+            cli.report_ns(
+                "select2.buf128",
+                n,
+                &repeat(FEW, || on(&rt, select_run(n, 128))),
+            );
         }
         "mutex_contended" => {
             let n = cli.n(1_000_000);
-            cli.report_ns("mutex_contended", n, &repeat(FEW, || on(&rt, mutex_contended(n))));
+            cli.report_ns(
+                "mutex_contended",
+                n,
+                &repeat(FEW, || on(&rt, mutex_contended(n))),
+            );
             let std = repeat(FEW, || on(&rt, std_mutex_contended(n)));
             cli.report_ns("mutex_contended.std_mutex", n, &std);
         }
@@ -524,7 +557,10 @@ fn main() {
         "serve" => {
             let dir = cli.dir.as_deref().unwrap_or(".");
             let files = Arc::new(file_server::Files::new(dir).unwrap());
-            on(&rt, server(move |stream| file_server::connection(files.clone(), stream)))
+            on(
+                &rt,
+                server(move |stream| file_server::connection(files.clone(), stream)),
+            )
         }
         _ => cli.unknown(),
     }
