@@ -8,6 +8,9 @@ compile_error!("goweft-netpoll runs on 64-bit Linux only");
 
 mod descriptor;
 mod kick;
+mod lock;
+#[cfg(all(test, loom))]
+mod models;
 mod poller;
 mod record;
 mod slab;

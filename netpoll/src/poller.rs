@@ -130,6 +130,9 @@ impl Poller {
     /// Returns the number of events handled, which may be 0 after any wait; `None` at once
     /// if another thread polls.
     ///
+    /// `wake` should not panic: the waiter of the other direction, which the same event took
+    /// out of its queue, would not be woken.
+    ///
     /// # Errors
     /// Those of `epoll_wait(2)` and `ppoll(2)` but EINTR, which counts as no events. There is
     /// none that can be expected.

@@ -16,7 +16,8 @@
 
 use crate::{
     Direction,
-    sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, UnsafeCell, relax},
+    lock::{Held, Lock},
+    sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell},
     waiter::{Queue, Reason, Unlinked, Wait, Waiter},
 };
 
@@ -74,8 +75,8 @@ pub enum Finished {
 pub(crate) struct Record {
     /// Per direction: events << 2 | QUEUED | CLOSED. Stored under the lock.
     words: [AtomicU64; 2],
-    /// A spin lock over everything here.
-    lock: AtomicBool,
+    /// Over everything here.
+    lock: Lock,
     /// Which use of this record this is. Stored under the lock; read by its owner without.
     generation: AtomicU32,
     /// Under the lock.
@@ -91,32 +92,28 @@ unsafe impl Sync for Record {}
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Record>() == 64);
 
-/// Proof that the lock is held; releases it when dropped.
-struct Locked<'r>(&'r Record);
-
-impl Drop for Locked<'_> {
-    fn drop(&mut self) {
-        // Release pairs with the Acquire in `lock`.
-        self.0.lock.store(false, Ordering::Release);
-    }
+/// The record while its lock is held, until this is dropped.
+struct Locked<'r> {
+    record: &'r Record,
+    _held: Held<'r>,
 }
 
 impl Locked<'_> {
     fn word(&self, direction: Direction) -> u64 {
         // Relaxed: words change under the lock only, and we hold it.
-        self.0.words[direction as usize].load(Ordering::Relaxed)
+        self.record.words[direction as usize].load(Ordering::Relaxed)
     }
 
     fn set_word(&self, direction: Direction, word: u64) {
         // Release pairs with the Acquire in `seen`: whoever counts this event in finds the
         // descriptor at least as ready as the poller did.
-        self.0.words[direction as usize].store(word, Ordering::Release);
+        self.record.words[direction as usize].store(word, Ordering::Release);
     }
 
     fn queue<R>(&self, direction: Direction, f: impl FnOnce(&mut Queue) -> R) -> R {
         // SAFETY: the lock is held for as long as `self` lives, and `f` is this file's code,
         // which does not come back here: the reference is the only one.
-        self.0
+        self.record
             .queues
             .with_mut(|queues| f(unsafe { &mut (*queues)[direction as usize] }))
     }
@@ -142,7 +139,7 @@ impl Record {
     pub(crate) fn new() -> Self {
         Self {
             words: [AtomicU64::new(CLOSED), AtomicU64::new(CLOSED)],
-            lock: AtomicBool::new(false),
+            lock: Lock::new(),
             generation: AtomicU32::new(0),
             queues: UnsafeCell::new([Queue::new(), Queue::new()]),
         }
@@ -150,16 +147,10 @@ impl Record {
 
     #[inline]
     fn lock(&self) -> Locked<'_> {
-        let mut tries = 0;
-        // Acquire pairs with the Release in `Locked::drop`.
-        while self
-            .lock
-            .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
-        {
-            relax(&mut tries);
+        Locked {
+            record: self,
+            _held: self.lock.hold(),
         }
-        Locked(self)
     }
 
     /// Begins a use of the record, which must be closed and the caller's alone but for the

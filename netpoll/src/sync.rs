@@ -1,6 +1,6 @@
 //! The primitives that the protocol is built from, so that loom can stand in for them.
 //!
-//! Under `--cfg loom` atomics, cells and yielding are loom's, and the models in
+//! Under `--cfg loom` atomics and cells are loom's, and the models in
 //! `models.rs` explore every interleaving; otherwise they are std's. `UnsafeCell` has
 //! loom's interface (`with_mut`), which costs nothing in the std version.
 
@@ -26,25 +26,5 @@ impl<T> UnsafeCell<T> {
     #[inline(always)]
     pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
         f(self.0.get())
-    }
-}
-
-/// Waits a little before the lock is tried again: on the CPU first, then by giving the
-/// CPU away, because the holder may have been descheduled by the OS.
-#[inline]
-pub(crate) fn relax(tries: &mut u32) {
-    #[cfg(loom)]
-    {
-        let _ = tries;
-        loom::thread::yield_now();
-    }
-    #[cfg(not(loom))]
-    {
-        *tries += 1;
-        if *tries < 128 {
-            std::hint::spin_loop();
-        } else {
-            std::thread::yield_now();
-        }
     }
 }
