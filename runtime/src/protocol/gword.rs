@@ -145,15 +145,22 @@ impl GWord {
     /// Running -> Parking with a new ticket, which the caller publishes.
     pub(crate) fn begin_park(&self) -> Ticket {
         let ticket = (self.0.load(Ordering::Relaxed) >> TICKET_SHIFT) + 1;
-        self.0.store((ticket << TICKET_SHIFT) | State::Parking as u64, Ordering::Relaxed);
+        self.0.store(
+            (ticket << TICKET_SHIFT) | State::Parking as u64,
+            Ordering::Relaxed,
+        );
         Ticket(ticket)
     }
 
-    /// Parking or Notified -> Running: the wait is called off before leaving.
-    /// Acquire: a waker that got in first may have written for us.
+    /// Parking or Notified (or, for a thread, Waiting or Runnable) -> Running: the
+    /// wait is over. A swap, because a waker may be at the word at this moment:
+    /// if it was first, what it wrote for us is acquired here.
     pub(crate) fn cancel_park(&self) {
-        let w = self.0.load(Ordering::Acquire);
-        self.0.store((w & !(STATE | HELD)) | State::Running as u64, Ordering::Relaxed);
+        let ticket = self.0.load(Ordering::Relaxed) >> TICKET_SHIFT;
+        self.0.swap(
+            (ticket << TICKET_SHIFT) | State::Running as u64,
+            Ordering::AcqRel,
+        );
     }
 
     /// Whether a waker came between `begin_park` and leaving.
@@ -164,15 +171,21 @@ impl GWord {
     /// Parking -> Waiting, or Notified -> Runnable. The deferred action of a
     /// park: the context is complete now.
     pub(crate) fn commit_park(&self) -> Parked {
-        let w = self.0.load(Ordering::Relaxed);
-        if state_of(w) == State::Parking {
+        let mut w = self.0.load(Ordering::Relaxed);
+        loop {
+            let parking = (w & !STATE) | State::Parking as u64;
             let waiting = (w & !STATE) | State::Waiting as u64;
-            if self.0.compare_exchange(w, waiting, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-                return Parked::Waiting;
+            // The compare-and-swap alone decides: it sees the latest value.
+            match self
+                .0
+                .compare_exchange(parking, waiting, Ordering::AcqRel, Ordering::Acquire)
+            {
+                Ok(_) => return Parked::Waiting,
+                Err(now) if state_of(now) == State::Parking => w = now,
+                // Only `ready` writes in Parking, and it leaves Notified.
+                Err(_) => break,
             }
         }
-        // Only `ready` writes in Parking, and it leaves Notified. Acquire it.
-        let _ = self.0.load(Ordering::Acquire);
         self.set(State::Runnable, Ordering::Relaxed);
         Parked::Notified
     }
@@ -191,7 +204,10 @@ impl GWord {
                 _ => return Ready::Stale,
             };
             let next = (w & !(STATE | HELD)) | next;
-            match self.0.compare_exchange_weak(w, next, Ordering::AcqRel, Ordering::Relaxed) {
+            match self
+                .0
+                .compare_exchange_weak(w, next, Ordering::AcqRel, Ordering::Relaxed)
+            {
                 Ok(_) => return verdict,
                 Err(now) => w = now,
             }
@@ -199,20 +215,32 @@ impl GWord {
     }
 
     /// Waiting -> Waiting+Held: nobody resumes it while its stack is walked.
-    #[allow(dead_code, reason = "the dump of goroutines, which takes it, comes later")]
+    #[allow(
+        dead_code,
+        reason = "the dump of goroutines, which takes it, comes later"
+    )]
     pub(crate) fn hold(&self) -> bool {
         let w = self.0.load(Ordering::Relaxed);
         state_of(w) == State::Waiting
             && w & HELD == 0
-            && self.0.compare_exchange(w, w | HELD, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            && self
+                .0
+                .compare_exchange(w, w | HELD, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
     }
 
     /// Ends a [`hold`](Self::hold). Notified: the caller enqueues it.
-    #[allow(dead_code, reason = "the dump of goroutines, which takes it, comes later")]
+    #[allow(
+        dead_code,
+        reason = "the dump of goroutines, which takes it, comes later"
+    )]
     pub(crate) fn release(&self) -> Parked {
         let w = self.0.load(Ordering::Relaxed);
         if state_of(w) == State::Waiting
-            && self.0.compare_exchange(w, w & !HELD, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            && self
+                .0
+                .compare_exchange(w, w & !HELD, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
         {
             return Parked::Waiting;
         }
@@ -229,7 +257,11 @@ impl GWord {
         // SAFETY: an AtomicU64 is eight readable bytes for as long as `self`
         // lives, both halves are aligned for an AtomicU32, and the futex only
         // compares the half that changes with every transition.
-        unsafe { &*std::ptr::from_ref(&self.0).cast::<std::sync::atomic::AtomicU32>().add(low) }
+        unsafe {
+            &*std::ptr::from_ref(&self.0)
+                .cast::<std::sync::atomic::AtomicU32>()
+                .add(low)
+        }
     }
 }
 

@@ -31,7 +31,11 @@ pub(crate) struct LocalQueue<D> {
 
 impl<D: Deque> LocalQueue<D> {
     pub(crate) fn new(deque: D, capacity: usize) -> LocalQueue<D> {
-        LocalQueue { next: RunNext::new(), deque, capacity }
+        LocalQueue {
+            next: RunNext::new(),
+            deque,
+            capacity,
+        }
     }
 
     /// The deque, for thieves.

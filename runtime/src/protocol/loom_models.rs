@@ -37,7 +37,11 @@ impl Parker {
         let word = GWord::new();
         word.spawn();
         word.start();
-        Parker { word, context: UnsafeCell::new(0), enqueued: AtomicUsize::new(0) }
+        Parker {
+            word,
+            context: UnsafeCell::new(0),
+            enqueued: AtomicUsize::new(0),
+        }
     }
 
     /// Runnable: whoever enqueues it may resume it at once, so it must see the
@@ -233,7 +237,10 @@ impl Machines {
     /// After everything: work that is left has somebody who is coming for it.
     fn nothing_is_forgotten(&self) {
         let left = *self.queue.lock().unwrap();
-        assert!(left == 0 || self.woken.load(Ordering::Acquire) > 0, "work, and all asleep");
+        assert!(
+            left == 0 || self.woken.load(Ordering::Acquire) > 0,
+            "work, and all asleep"
+        );
     }
 }
 
@@ -378,11 +385,23 @@ fn loom_l9_the_poller_does_not_sleep_past_a_timer() {
                 })
             })
             .collect();
-        let earliest = || heaps.iter().map(|h| h.load(Ordering::Relaxed)).min().unwrap();
+        let earliest = || {
+            heaps
+                .iter()
+                .map(|h| h.load(Ordering::Relaxed))
+                .min()
+                .unwrap()
+        };
         let until = earliest();
         gate.close(until);
         let sleeps_until = earliest().min(until);
-        let kicked = setters.into_iter().map(|s| s.join().unwrap()).fold(false, |a, k| a | k);
-        assert!(kicked || sleeps_until <= 20, "asleep until {sleeps_until}, and nobody kicked");
+        let kicked = setters
+            .into_iter()
+            .map(|s| s.join().unwrap())
+            .fold(false, |a, k| a | k);
+        assert!(
+            kicked || sleeps_until <= 20,
+            "asleep until {sleeps_until}, and nobody kicked"
+        );
     });
 }

@@ -75,7 +75,8 @@ impl Snapshot {
 
     /// The P, when the machine owns one.
     pub(crate) fn owned_p(self) -> Option<usize> {
-        matches!(self.state(), State::Owns | State::Pending).then_some(((self.0 & P) >> P_SHIFT) as usize)
+        matches!(self.state(), State::Owns | State::Pending)
+            .then_some(((self.0 & P) >> P_SHIFT) as usize)
     }
 
     fn with(self, state: State) -> u64 {
@@ -107,14 +108,23 @@ impl MWord {
     pub(crate) fn own(&self, p: usize) {
         let w = self.0.load(Ordering::Relaxed);
         let next = ((w >> SEQ_SHIFT) + 1) << SEQ_SHIFT | (p as u64) << P_SHIFT | State::Owns as u64;
-        let won = self.0.compare_exchange(w, next, Ordering::AcqRel, Ordering::Relaxed);
+        let won = self
+            .0
+            .compare_exchange(w, next, Ordering::AcqRel, Ordering::Relaxed);
         debug_assert!(won.is_ok() && matches!(Snapshot(w).state(), State::None | State::Claimed));
     }
 
     /// Pending -> Owns at enter. False: the monitor was first, look again.
     #[cold]
     pub(crate) fn keep(&self, seen: Snapshot) -> bool {
-        self.0.compare_exchange(seen.0, seen.with(State::Owns), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.0
+            .compare_exchange(
+                seen.0,
+                seen.with(State::Owns),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
+            .is_ok()
     }
 
     /// Owns or Pending -> None. The caller is inside, so no theft completes.
@@ -132,7 +142,10 @@ impl MWord {
         loop {
             debug_assert!(matches!(w.state(), State::Owns | State::Pending));
             let next = (w.with(state)) & !P;
-            match self.0.compare_exchange_weak(w.0, next, Ordering::AcqRel, Ordering::Acquire) {
+            match self
+                .0
+                .compare_exchange_weak(w.0, next, Ordering::AcqRel, Ordering::Acquire)
+            {
                 Ok(_) => return,
                 Err(now) => w = Snapshot(now),
             }
@@ -141,19 +154,41 @@ impl MWord {
 
     /// Stolen -> None. False: the P was given back in place, look again.
     pub(crate) fn forget(&self, seen: Snapshot) -> bool {
-        self.0.compare_exchange(seen.0, seen.with(State::None), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.0
+            .compare_exchange(
+                seen.0,
+                seen.with(State::None),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
+            .is_ok()
     }
 
     /// Stolen or None -> Waiting. False: look again.
     pub(crate) fn wait(&self, seen: Snapshot) -> bool {
         debug_assert!(matches!(seen.state(), State::Stolen | State::None));
-        self.0.compare_exchange(seen.0, seen.with(State::Waiting), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.0
+            .compare_exchange(
+                seen.0,
+                seen.with(State::Waiting),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
+            .is_ok()
     }
 
     /// Waiting -> Claimed: the caller, and nobody else, will wake this M.
     pub(crate) fn claim(&self) -> bool {
         let seen = self.load();
         seen.state() == State::Waiting
-            && self.0.compare_exchange(seen.0, seen.with(State::Claimed), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            && self
+                .0
+                .compare_exchange(
+                    seen.0,
+                    seen.with(State::Claimed),
+                    Ordering::AcqRel,
+                    Ordering::Relaxed,
+                )
+                .is_ok()
     }
 }

@@ -207,7 +207,10 @@ impl Ring {
                     }
                 }
                 if self.tail_cas(tail, self.advanced(tail)) {
-                    return Push::Ok(Place { index, after: position + 1 });
+                    return Push::Ok(Place {
+                        index,
+                        after: position + 1,
+                    });
                 }
             } else {
                 // The value of the lap before is there, or being taken. With
@@ -240,14 +243,21 @@ impl Ring {
                     }
                 }
                 if self.head_cas(head, self.advanced(head)) {
-                    return Pop::Ok(Place { index, after: self.next_lap(position) });
+                    return Pop::Ok(Place {
+                        index,
+                        after: self.next_lap(position),
+                    });
                 }
             } else {
                 // Nothing is there. With the two positions equal, it was empty
                 // at the moment `tail` was read: the head never passes the tail.
                 let tail = self.tail.load(Ordering::SeqCst);
                 if (tail ^ head) & POSITION == 0 {
-                    return if tail & CLOSED != 0 { Pop::Drained } else { Pop::Empty };
+                    return if tail & CLOSED != 0 {
+                        Pop::Drained
+                    } else {
+                        Pop::Empty
+                    };
                 }
                 spin.wait();
             }
@@ -275,7 +285,10 @@ impl Ring {
 
     /// Turns a reservation into a slot; None, and the reservation is gone, when
     /// the channel was closed since. Either way the caller settles.
-    pub(crate) fn commit_push<'a>(&self, stamp_of: impl Fn(usize) -> &'a AtomicU64) -> Option<Place> {
+    pub(crate) fn commit_push<'a>(
+        &self,
+        stamp_of: impl Fn(usize) -> &'a AtomicU64,
+    ) -> Option<Place> {
         loop {
             let tail = self.tail.load(Ordering::SeqCst);
             debug_assert!(tail & RESERVED != 0);
@@ -286,7 +299,10 @@ impl Ring {
             } else if self.tail_cas(tail, self.advanced(tail) - RESERVE) {
                 // The credit says that the head has passed this slot; who took
                 // its value may still be copying.
-                let place = Place { index: self.index(tail), after: (tail & POSITION) + 1 };
+                let place = Place {
+                    index: self.index(tail),
+                    after: (tail & POSITION) + 1,
+                };
                 let stamp = stamp_of(place.index);
                 let mut spin = Spin::new();
                 while stamp.load(Ordering::Acquire) != tail & POSITION {
@@ -313,7 +329,11 @@ impl Ring {
             }
             let tail = self.tail.load(Ordering::SeqCst);
             if (tail ^ head) & POSITION == 0 {
-                return if tail & CLOSED != 0 { Pop::Drained } else { Pop::Empty };
+                return if tail & CLOSED != 0 {
+                    Pop::Drained
+                } else {
+                    Pop::Empty
+                };
             }
             match self.available(head) {
                 Some(0) => return Pop::Empty,
@@ -330,7 +350,10 @@ impl Ring {
             debug_assert!(head & RESERVED != 0);
             if self.head_cas(head, self.advanced(head) - RESERVE) {
                 let position = head & POSITION;
-                let place = Place { index: self.index(head), after: self.next_lap(position) };
+                let place = Place {
+                    index: self.index(head),
+                    after: self.next_lap(position),
+                };
                 let stamp = stamp_of(place.index);
                 let mut spin = Spin::new();
                 while stamp.load(Ordering::Acquire) != position + 1 {
@@ -389,14 +412,20 @@ impl Ring {
 
     #[inline]
     fn tail_cas(&self, from: u64, to: u64) -> bool {
-        let ok = self.tail.compare_exchange_weak(from, to, Ordering::SeqCst, Ordering::Relaxed).is_ok();
+        let ok = self
+            .tail
+            .compare_exchange_weak(from, to, Ordering::SeqCst, Ordering::Relaxed)
+            .is_ok();
         handshake();
         ok
     }
 
     #[inline]
     fn head_cas(&self, from: u64, to: u64) -> bool {
-        let ok = self.head.compare_exchange_weak(from, to, Ordering::SeqCst, Ordering::Relaxed).is_ok();
+        let ok = self
+            .head
+            .compare_exchange_weak(from, to, Ordering::SeqCst, Ordering::Relaxed)
+            .is_ok();
         handshake();
         ok
     }

@@ -32,12 +32,18 @@ pub(crate) struct Sleep {
 impl Sleep {
     #[cfg(not(loom))]
     pub(crate) const fn new() -> Sleep {
-        Sleep { idle: AtomicUsize::new(0), searching: AtomicUsize::new(0) }
+        Sleep {
+            idle: AtomicUsize::new(0),
+            searching: AtomicUsize::new(0),
+        }
     }
 
     #[cfg(loom)]
     pub(crate) fn new() -> Sleep {
-        Sleep { idle: AtomicUsize::new(0), searching: AtomicUsize::new(0) }
+        Sleep {
+            idle: AtomicUsize::new(0),
+            searching: AtomicUsize::new(0),
+        }
     }
 
     /// How many Ps are idle; a hint without a fence.
@@ -63,7 +69,10 @@ impl Sleep {
     #[inline]
     fn claim_search(&self) -> bool {
         self.searching.load(Ordering::Relaxed) == 0
-            && self.searching.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            && self
+                .searching
+                .compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
     }
 
     /// One more searcher, unless there are as many as half of the busy Ps.

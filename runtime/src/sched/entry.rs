@@ -25,7 +25,8 @@ pub(crate) fn bind(inside: &Inside, m: &'static M, g: GRef) -> Context {
     m.g.set(g.as_ptr());
     g.word.start();
     // SAFETY: the stack is g's alone, and `goroutine_main` never returns.
-    let context = unsafe { context::prepare(stack.top(), stack.limit(), goroutine_main, ptr::null_mut()) };
+    let context =
+        unsafe { context::prepare(stack.top(), stack.limit(), goroutine_main, ptr::null_mut()) };
     g.give_stack(stack);
     context
 }
@@ -33,7 +34,9 @@ pub(crate) fn bind(inside: &Inside, m: &'static M, g: GRef) -> Context {
 /// Reservations make this the end of the machine's memory, not of a limit.
 #[cold]
 fn no_stack(e: &std::io::Error) -> ! {
-    crate::abort::fatal(&format!("no stack for a goroutine that was promised one: {e}"))
+    crate::abort::fatal(&format!(
+        "no stack for a goroutine that was promised one: {e}"
+    ))
 }
 
 /// The bottom of every goroutine's stack. Comes in inside.
@@ -72,7 +75,9 @@ unsafe extern "C" fn goroutine_main(_arg: *mut ()) -> ! {
             }
             None => {
                 m.g.set(ptr::null_mut());
-                let Some(host) = m.host.get() else { crate::abort::fatal("an M without a loop") };
+                let Some(host) = m.host.get() else {
+                    crate::abort::fatal("an M without a loop")
+                };
                 // SAFETY: the host is suspended while a goroutine of m runs.
                 unsafe { context::switch_final(host, commit_end, dead.as_ptr().cast()) }
             }

@@ -128,7 +128,11 @@ const _: () = assert!(size_of::<G>() == 128);
 
 impl G {
     pub(crate) fn kind(&self) -> Kind {
-        if self.kind.load(Ordering::Relaxed) == 0 { Kind::Goroutine } else { Kind::Thread }
+        if self.kind.load(Ordering::Relaxed) == 0 {
+            Kind::Goroutine
+        } else {
+            Kind::Thread
+        }
     }
 
     #[inline]
@@ -179,7 +183,11 @@ pub(crate) struct GList {
 
 impl GList {
     pub(crate) const fn new() -> GList {
-        GList { head: None, tail: None, len: 0 }
+        GList {
+            head: None,
+            tail: None,
+            len: 0,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -197,7 +205,8 @@ impl GList {
     }
 
     pub(crate) fn push_front(&mut self, g: GRef) {
-        g.next.set(self.head.map_or(std::ptr::null_mut(), GRef::as_ptr));
+        g.next
+            .set(self.head.map_or(std::ptr::null_mut(), GRef::as_ptr));
         if self.tail.is_none() {
             self.tail = Some(g);
         }
@@ -218,7 +227,9 @@ impl GList {
 
     /// Moves all of `other` behind what is here.
     pub(crate) fn append(&mut self, other: &mut GList) {
-        let Some(head) = other.head.take() else { return };
+        let Some(head) = other.head.take() else {
+            return;
+        };
         match self.tail {
             Some(t) => t.next.set(head.as_ptr()),
             None => self.head = Some(head),

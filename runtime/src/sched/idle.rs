@@ -15,12 +15,18 @@ use super::inside::Inside;
 use super::lists::{self, Lists, SLEEP};
 use super::m::M;
 use super::p::{self, P};
-use super::{monitor, poll};
+use super::{monitor, poll, steal};
 use crate::clock;
 use crate::protocol::mword::Snapshot;
 use crate::sys;
 use std::ptr;
 use std::sync::atomic::Ordering;
+
+/// Whether an M could take more work: one rests beside an idle P, or searches.
+#[inline]
+pub(crate) fn somebody_is_free() -> bool {
+    SLEEP.idle_now() != 0 || SLEEP.searching_now() != 0
+}
 
 /// Somebody published work: wakes one M if a P is idle and nobody searches.
 #[inline]
@@ -98,7 +104,11 @@ fn claim_bound(lists: &mut Lists) -> Option<&'static M> {
 
 /// Under the lock: `m` is claimed, or off its list; p is nobody's.
 fn give(m: &'static M, p: &'static P, searching: bool) {
-    debug_assert_eq!(m.next_p.load(Ordering::Relaxed), 0, "an M is given one P at a time");
+    debug_assert_eq!(
+        m.next_p.load(Ordering::Relaxed),
+        0,
+        "an M is given one P at a time"
+    );
     m.woken_searching.set(searching);
     m.next_p.store(p.index as u32 + 1, Ordering::Release);
 }
@@ -160,7 +170,9 @@ pub(crate) fn ready_bound(inside: &mut Inside, m: &'static M) {
 /// PROTOCOL 5 (a): Stolen -> None -> Owns, when a P is idle.
 pub(crate) fn acquire_stolen(m: &'static M, seen: Snapshot) -> bool {
     let inside = Inside::foreign();
-    let Some(p) = lists::lock(&inside).pop_idle() else { return false };
+    let Some(p) = lists::lock(&inside).pop_idle() else {
+        return false;
+    };
     if m.word.forget(seen) {
         own(m, p);
         monitor::wake_if_asleep();
@@ -222,7 +234,9 @@ pub(crate) fn give_to_bound(inside: &mut Inside, m: &'static M, p: &'static P) -
     }
     stop_searching(inside, m);
     let mut lists = lists::lock(inside);
-    let Some(bound) = claim_bound(&mut lists) else { return false };
+    let Some(bound) = claim_bound(&mut lists) else {
+        return false;
+    };
     m.word.disown();
     m.p.set(ptr::null());
     give(bound, p, false);
@@ -305,10 +319,12 @@ pub(crate) fn rest(inside: &mut Inside, m: &'static M) {
     if had_p && there_is_work() && leave_place(inside, m) {
         return;
     }
+    let since = clock::now();
     match place {
         Place::Spare => wait_for_p(m),
         Place::Poller => poll::sleep(inside, m),
     }
+    steal::learn_patience(m, clock::now().saturating_sub(since));
 }
 
 /// Only an M that had a P polls: when all Ps are busy they look at the netpoll
@@ -331,7 +347,9 @@ fn leave_place(inside: &mut Inside, m: &'static M) -> bool {
     if m.next_p.load(Ordering::Relaxed) != 0 {
         return false;
     }
-    let Some(p) = lists.pop_idle() else { return false };
+    let Some(p) = lists.pop_idle() else {
+        return false;
+    };
     if ptr::eq(lists.poller, m) {
         lists.poller = ptr::null();
     } else {
@@ -356,7 +374,9 @@ pub(crate) fn poller_returns(inside: &mut Inside, m: &'static M, wants_p: bool) 
     if !wants_p {
         return false;
     }
-    let Some(p) = lists.pop_idle() else { return false };
+    let Some(p) = lists.pop_idle() else {
+        return false;
+    };
     lists.poller = ptr::null();
     drop(lists);
     own(m, p);
@@ -370,7 +390,8 @@ pub(crate) fn there_is_work() -> bool {
     lists::global_len() != 0
         || lists::bound_len() != 0
         || p::all().any(|p| p.queue.len() != 0)
-        || p::all().any(|p| p.timers().earliest() != clock::NEVER && p.timers().earliest() <= clock::now())
+        || p::all()
+            .any(|p| p.timers().earliest() != clock::NEVER && p.timers().earliest() <= clock::now())
 }
 
 /// A new M, before its thread is up: with `for_work` it gets an idle P and the

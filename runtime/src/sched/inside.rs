@@ -38,7 +38,9 @@ impl Inside {
     pub(crate) fn enter() -> Inside {
         let m = tls::current();
         // SAFETY: the thread's own M, or null; the table is never freed.
-        let Some(here) = (unsafe { m.as_ref() }) else { return Inside::foreign() };
+        let Some(here) = (unsafe { m.as_ref() }) else {
+            return Inside::foreign();
+        };
         let rt = here.rt.load(Ordering::Relaxed);
         if rt & 1 == 1 {
             return Inside::foreign();
@@ -47,14 +49,20 @@ impl Inside {
         // The monitor's heavy barrier stands on the other side of this one.
         compiler_fence(Ordering::SeqCst);
         if here.word.load().owns() {
-            return Inside { m, not_send: PhantomData };
+            return Inside {
+                m,
+                not_send: PhantomData,
+            };
         }
         Inside::enter_without_p(here)
     }
 
     /// As a thread that is no M: for such threads, and for the monitor.
     pub(crate) fn foreign() -> Inside {
-        Inside { m: ptr::null(), not_send: PhantomData }
+        Inside {
+            m: ptr::null(),
+            not_send: PhantomData,
+        }
     }
 
     /// For code that was entered by somebody else and goes on in its place:
@@ -63,7 +71,10 @@ impl Inside {
     /// # Safety
     /// `rt` is odd, and nobody else has an `Inside` of this M.
     pub(crate) unsafe fn resume() -> Inside {
-        Inside { m: tls::current(), not_send: PhantomData }
+        Inside {
+            m: tls::current(),
+            not_send: PhantomData,
+        }
     }
 
     /// PROTOCOL 5. The thread is inside, and its word is not Owns.
@@ -73,15 +84,26 @@ impl Inside {
         loop {
             let seen = m.word.load();
             match seen.state() {
-                State::Owns => return Inside { m, not_send: PhantomData },
+                State::Owns => {
+                    return Inside {
+                        m,
+                        not_send: PhantomData,
+                    };
+                }
                 State::Pending => {
                     m.word.keep(seen);
                 }
                 State::Stolen => {
                     if idle::acquire_stolen(m, seen) {
-                        return Inside { m, not_send: PhantomData };
+                        return Inside {
+                            m,
+                            not_send: PhantomData,
+                        };
                     }
-                    let mut inside = Inside { m, not_send: PhantomData };
+                    let mut inside = Inside {
+                        m,
+                        not_send: PhantomData,
+                    };
                     if inside.regain_p(seen) {
                         return inside;
                     }
@@ -114,7 +136,8 @@ impl Inside {
     #[inline]
     pub(crate) fn g(&self) -> Option<GRef> {
         // SAFETY: null or an address of a block.
-        self.m().and_then(|m| unsafe { GRef::from_nullable(m.g.get()) })
+        self.m()
+            .and_then(|m| unsafe { GRef::from_nullable(m.g.get()) })
     }
 
     /// We may be on another thread now: after every switch.
@@ -165,7 +188,10 @@ impl Inside {
     pub(crate) fn leave_quietly(&mut self) {
         if let Some(m) = self.m() {
             compiler_fence(Ordering::SeqCst);
-            m.rt.store(m.rt.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+            m.rt.store(
+                m.rt.load(Ordering::Relaxed).wrapping_add(1),
+                Ordering::Release,
+            );
         }
         self.m = ptr::null();
     }
@@ -201,4 +227,3 @@ pub(crate) fn is_inside() -> bool {
     // SAFETY: the thread's own M, or null.
     unsafe { tls::current().as_ref() }.is_some_and(|m| m.rt.load(Ordering::Relaxed) & 1 == 1)
 }
-

@@ -50,7 +50,10 @@ impl LocalQueue {
     pub(crate) fn new() -> LocalQueue {
         let worker = Worker::new_fifo();
         let stealer = worker.stealer();
-        LocalQueue(protocol::LocalQueue::new(Addresses { worker, stealer }, CAPACITY))
+        LocalQueue(protocol::LocalQueue::new(
+            Addresses { worker, stealer },
+            CAPACITY,
+        ))
     }
 
     /// What is in `runnext`, as a hint.
@@ -76,7 +79,9 @@ impl LocalQueue {
     #[inline]
     pub(crate) fn push(&self, g: GRef) -> Option<GList> {
         let mut out = GList::new();
-        self.0.push(g.as_ptr() as usize, |g| out.push(block(g))).then_some(out)
+        self.0
+            .push(g.as_ptr() as usize, |g| out.push(block(g)))
+            .then_some(out)
     }
 
     /// The oldest.

@@ -47,6 +47,8 @@ pub(crate) struct M {
     /// Link in the spare or the bound list, under the scheduler's lock.
     pub(crate) next: Cell<*const M>,
     pub(crate) index: Cell<u32>,
+    /// How long it searches before it rests, in ns; see `steal.rs`.
+    pub(crate) patience: Cell<u32>,
     /// The kernel's id of the thread.
     pub(crate) tid: Cell<i32>,
 }
@@ -78,7 +80,11 @@ pub(crate) fn make_table() -> std::io::Result<()> {
 
 /// The slot for a new M; None when all are taken.
 pub(crate) fn new_slot() -> Option<&'static M> {
-    let i = USED.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < MAX_MS).then_some(n + 1)).ok()?;
+    let i = USED
+        .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
+            (n < MAX_MS).then_some(n + 1)
+        })
+        .ok()?;
     let m = slot(i);
     m.index.set(i as u32);
     m.word.init();
@@ -114,7 +120,11 @@ unsafe impl Send for MList {}
 
 impl MList {
     pub(crate) const fn new() -> MList {
-        MList { head: ptr::null(), tail: ptr::null(), len: 0 }
+        MList {
+            head: ptr::null(),
+            tail: ptr::null(),
+            len: 0,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -28,9 +28,9 @@ mod run;
 pub(crate) mod spawn;
 pub(crate) mod start;
 mod steal;
-mod timers;
 #[cfg(test)]
 mod test;
+mod timers;
 pub(crate) mod tls;
 pub(crate) mod wait;
 

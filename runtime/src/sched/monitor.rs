@@ -16,7 +16,7 @@ use super::g::GList;
 use super::inside::Inside;
 use super::lists::{self, SLEEP, THREADS_WANTED};
 use super::p::{self, P};
-use super::{idle, poll, start};
+use super::{idle, poll, start, steal};
 use crate::clock::{self, Nanos};
 use crate::sys;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
@@ -60,7 +60,6 @@ fn kick() {
 struct Look {
     switches: u64,
     since: Nanos,
-    runnext: Option<usize>,
 }
 
 /// The thread's body.
@@ -112,19 +111,28 @@ fn watch(inside: &mut Inside, p: &'static P, look: &mut Look, now: Nanos) -> boo
     let runnext = p.queue.peek_next();
     let same = look.switches == switches;
     if !same {
-        *look = Look { switches, since: now, runnext };
-        return runnext.is_some() && SLEEP.idle_now() != 0;
+        *look = Look {
+            switches,
+            since: now,
+        };
     }
-    if runnext.is_some() && runnext == look.runnext && SLEEP.idle_now() != 0 {
-        if let Some(g) = p.queue.take_next() {
-            lists::lock(inside).push_global(g);
-            idle::wake_for_work(inside);
-        }
+    if let Some(next) = runnext
+        && SLEEP.idle_now() != 0
+        && steal::is_kept_waiting(p, next)
+        && let Some(g) = p.queue.take_next()
+    {
+        lists::lock(inside).push_global(g);
+        idle::wake_for_work(inside);
     }
-    look.runnext = runnext;
-    let waits = runnext.is_some() || p.queue.len() != 0 || lists::global_len() != 0 || lists::bound_len() != 0;
+    let waits = runnext.is_some()
+        || p.queue.len() != 0
+        || lists::global_len() != 0
+        || lists::bound_len() != 0;
     if waits && now.saturating_sub(look.since) >= start::time_slice() {
         ask(p);
+    }
+    if p.queue.len() != 0 && SLEEP.idle_now() != 0 {
+        idle::wake_for_work(inside);
     }
     waits && SLEEP.idle_now() != 0
 }

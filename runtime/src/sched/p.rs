@@ -14,7 +14,7 @@ use crossbeam_utils::CachePadded;
 use goweft_stacks::Magazine;
 use std::cell::{Cell, UnsafeCell};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// The most Ps there can be.
 pub(crate) const MAX_PROCS: usize = 1024;
@@ -74,7 +74,10 @@ pub(crate) struct Counter(AtomicU64);
 impl Counter {
     #[inline]
     pub(crate) fn add(&self, n: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_add(n),
+            Ordering::Relaxed,
+        );
     }
 
     pub(crate) fn get(&self) -> u64 {
@@ -88,6 +91,7 @@ unsafe impl Sync for P {}
 // SAFETY: as above.
 unsafe impl Send for P {}
 
+static MADE: AtomicUsize = AtomicUsize::new(0);
 static PS: [AtomicPtr<P>; MAX_PROCS] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_PROCS];
 
 /// The P of this index, if it was ever made.
@@ -97,31 +101,25 @@ pub(crate) fn get(index: usize) -> Option<&'static P> {
     unsafe { PS[index].load(Ordering::Acquire).as_ref() }
 }
 
-/// The P of this index; makes it at first. Allocates: outside the runtime.
-pub(crate) fn make(index: usize) -> &'static P {
-    if let Some(p) = get(index) {
-        return p;
-    }
-    let p = Box::into_raw(Box::new(P::new(index)));
-    match PS[index].compare_exchange(ptr::null_mut(), p, Ordering::AcqRel, Ordering::Acquire) {
-        // SAFETY: just leaked.
-        Ok(_) => unsafe { &*p },
-        Err(other) => {
-            // SAFETY: `p` was not published; `other` is a leaked box.
-            unsafe {
-                drop(Box::from_raw(p));
-                &*other
-            }
-        }
+/// Makes the Ps of indices below `n` that are not there yet. Allocates: outside
+/// the runtime, and by one thread at a time.
+pub(crate) fn make_up_to(n: usize) {
+    for index in count()..n.min(MAX_PROCS) {
+        PS[index].store(Box::into_raw(Box::new(P::new(index))), Ordering::Release);
+        MADE.store(index + 1, Ordering::Release);
     }
 }
 
-/// Every P ever made, retired ones included.
+/// How many Ps were ever made: they are made in the order of their indices.
+#[inline]
+pub(crate) fn count() -> usize {
+    MADE.load(Ordering::Acquire)
+}
+
+/// Every P ever made, stopped ones included.
+#[inline]
 pub(crate) fn all() -> impl Iterator<Item = &'static P> {
-    PS.iter().map_while(|p| {
-        // SAFETY: as in `get`.
-        unsafe { p.load(Ordering::Acquire).as_ref() }
-    })
+    (0..count()).filter_map(get)
 }
 
 impl P {
@@ -209,7 +207,10 @@ impl P {
     }
 
     /// The stacks at hand. By the owner.
-    #[allow(clippy::mut_from_ref, reason = "the owner of the P is the only one who calls this, inside")]
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "the owner of the P is the only one who calls this, inside"
+    )]
     #[inline]
     pub(crate) fn magazine(&self, _inside: &Inside) -> &mut Magazine {
         // SAFETY: by the owner, inside, and no caller keeps the reference.

@@ -65,7 +65,10 @@ pub(crate) fn timer_was_set(when: Nanos) {
 
 /// The earliest timer of all heaps.
 pub(crate) fn earliest() -> Nanos {
-    p::all().map(|p| p.timers().earliest()).min().unwrap_or(NEVER)
+    p::all()
+        .map(|p| p.timers().earliest())
+        .min()
+        .unwrap_or(NEVER)
 }
 
 /// Whether any descriptor can have an event.
@@ -121,7 +124,10 @@ pub(crate) fn sleep(inside: &mut Inside, m: &'static M) {
         };
         let polled = poller.try_poll(timeout, EVENTS, &mut |w| {
             // SAFETY: as in `look`.
-            inside.ready_into(unsafe { super::Waiter::from_words(w.who, w.ticket) }, &mut out);
+            inside.ready_into(
+                unsafe { super::Waiter::from_words(w.who, w.ticket) },
+                &mut out,
+            );
         });
         GATE.open();
         let now = clock::now();

@@ -126,7 +126,9 @@ fn nothing_here(inside: &mut Inside, m: &'static M, p: &'static P) -> Option<GRe
 
 /// A fair share of the global queue: one to run, the rest into the own queue.
 fn take_global(inside: &mut Inside, p: &'static P) -> Option<GRef> {
-    let share = (lists::global_len() / lists::procs().max(1) + 1).min(p.queue.room()).min(32);
+    let share = (lists::global_len() / lists::procs().max(1) + 1)
+        .min(p.queue.room())
+        .min(32);
     let mut lists = lists::lock(inside);
     let first = lists.pop_global()?;
     for _ in 1..share {

@@ -31,10 +31,16 @@ pub(crate) fn entry_of<F: FnOnce()>(f: F) -> Entry {
     if size_of::<F>() <= size_of_val(&storage) && align_of::<F>() <= align_of::<usize>() {
         // SAFETY: it fits, and the storage is aligned for it.
         unsafe { storage.as_mut_ptr().cast::<F>().write(f) };
-        return Entry { call: call_inline::<F>, storage };
+        return Entry {
+            call: call_inline::<F>,
+            storage,
+        };
     }
     storage[0] = MaybeUninit::new(Box::into_raw(Box::new(f)) as usize);
-    Entry { call: call_boxed::<F>, storage }
+    Entry {
+        call: call_boxed::<F>,
+        storage,
+    }
 }
 
 /// # Safety
@@ -97,10 +103,18 @@ pub(crate) fn spawn<F: FnOnce()>(f: F, spec: Spec) -> io::Result<(GRef, u64)> {
     }
     let cold = match spec.name {
         None => ptr::null_mut(),
-        name => Box::into_raw(Box::new(Cold { name, ..Cold::default() })),
+        name => Box::into_raw(Box::new(Cold {
+            name,
+            ..Cold::default()
+        })),
     };
-    let inline = size_of::<F>() <= INLINE_WORDS * size_of::<usize>() && align_of::<F>() <= align_of::<usize>();
-    let undo: unsafe fn(*mut ()) = if inline { drop_inline::<F> } else { drop_boxed::<F> };
+    let inline = size_of::<F>() <= INLINE_WORDS * size_of::<usize>()
+        && align_of::<F>() <= align_of::<usize>();
+    let undo: unsafe fn(*mut ()) = if inline {
+        drop_inline::<F>
+    } else {
+        drop_boxed::<F>
+    };
     let mut entry = Unspawned(Some(entry_of(f)), undo);
     let mut inside = Inside::enter();
     let promised = match inside.p() {

@@ -56,19 +56,22 @@ fn start() {
 fn try_start() -> io::Result<()> {
     let settings = config::settle();
     CLASS.store(settings.class.index() as u8, Ordering::Relaxed);
-    SLICE.store(u64::try_from(settings.time_slice.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    SLICE.store(
+        u64::try_from(settings.time_slice.as_nanos()).unwrap_or(u64::MAX),
+        Ordering::Relaxed,
+    );
     crate::clock::now();
     m::make_table()?;
     crate::report::install_panic_hook();
     poll::start()?;
-    for i in 0..settings.maxprocs {
-        p::make(i);
-    }
+    p::make_up_to(settings.maxprocs);
     lists::set_procs(settings.maxprocs);
-    for i in (0..settings.maxprocs).rev() {
-        lists::lock(&Inside::foreign()).admit(p::make(i));
+    for p in p::all() {
+        lists::lock(&Inside::foreign()).admit(p);
     }
-    thread::Builder::new().name("goweft-monitor".into()).spawn(|| monitor::run())?;
+    thread::Builder::new()
+        .name("goweft-monitor".into())
+        .spawn(|| monitor::run())?;
     // The first M is made here, so that a system without threads says so at
     // once; the others when there is work for them.
     make_machine(false)
@@ -81,7 +84,12 @@ pub(crate) fn add_machine() {
         // The work stays queued: the Ms there are will come to it.
         SLEEP.stop_searching();
         static TOLD: Once = Once::new();
-        TOLD.call_once(|| eprintln!("goweft: the system refuses another thread ({e}); going on with {}", m::count()));
+        TOLD.call_once(|| {
+            eprintln!(
+                "goweft: the system refuses another thread ({e}); going on with {}",
+                m::count()
+            )
+        });
     }
 }
 
@@ -89,13 +97,22 @@ pub(crate) fn add_machine() {
 fn make_machine(for_work: bool) -> io::Result<()> {
     let mut threads = THREADS.lock().unwrap_or_else(|e| e.into_inner());
     if *threads >= config::max_threads() {
-        return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "max_threads is reached"));
+        return Err(io::Error::new(
+            io::ErrorKind::QuotaExceeded,
+            "max_threads is reached",
+        ));
     }
     let Some(slot) = m::new_slot() else {
-        return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "the table of threads is full"));
+        return Err(io::Error::new(
+            io::ErrorKind::QuotaExceeded,
+            "the table of threads is full",
+        ));
     };
     let name = format!("goweft-{}", slot.index.get());
-    thread::Builder::new().name(name).stack_size(256 * 1024).spawn(move || machine(slot))?;
+    thread::Builder::new()
+        .name(name)
+        .stack_size(256 * 1024)
+        .spawn(move || machine(slot))?;
     *threads += 1;
     // From here on it can be given a P; it sees that when it is up.
     idle::enlist(&Inside::foreign(), slot, for_work);
@@ -124,9 +141,7 @@ pub(crate) fn resize(n: usize) -> usize {
     static RESIZING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = RESIZING.lock().unwrap_or_else(|e| e.into_inner());
     let n = n.clamp(1, p::MAX_PROCS);
-    for i in 0..n {
-        p::make(i);
-    }
+    p::make_up_to(n);
     let mut inside = Inside::enter();
     let mut lists = lists::lock(&inside);
     let before = lists::procs();

@@ -10,7 +10,15 @@ use std::time::Duration;
 
 #[track_caller]
 fn start(f: impl FnOnce() + Send + 'static) {
-    spawn(f, Spec { class: None, name: None, at: Location::caller() }).expect("there is room for a stack");
+    spawn(
+        f,
+        Spec {
+            class: None,
+            name: None,
+            at: Location::caller(),
+        },
+    )
+    .expect("there is room for a stack");
 }
 
 #[test]

@@ -47,7 +47,10 @@ struct Heap {
 impl Timers {
     pub(crate) fn new() -> Timers {
         Timers {
-            heap: ShortLock::new(Heap { items: MappedVec::new(), sweep_at: 64 }),
+            heap: ShortLock::new(Heap {
+                items: MappedVec::new(),
+                sweep_at: 64,
+            }),
             earliest: AtomicU64::new(NEVER),
         }
     }
@@ -134,7 +137,9 @@ impl Heap {
         loop {
             let first = ARITY * i + 1;
             let last = (first + ARITY).min(len);
-            let Some(least) = (first..last).min_by_key(|&c| self.items[c].when) else { return };
+            let Some(least) = (first..last).min_by_key(|&c| self.items[c].when) else {
+                return;
+            };
             if self.items[i].when <= self.items[least].when {
                 return;
             }

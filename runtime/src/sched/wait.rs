@@ -48,7 +48,10 @@ impl Waiter {
     /// The words are from [`to_words`](Self::to_words).
     pub(crate) unsafe fn from_words(who: usize, ticket: u64) -> Waiter {
         // SAFETY: the caller's promise.
-        Waiter { g: unsafe { GRef::from_ptr(who as *mut g::G) }, ticket: Ticket::from_bits(ticket) }
+        Waiter {
+            g: unsafe { GRef::from_ptr(who as *mut g::G) },
+            ticket: Ticket::from_bits(ticket),
+        }
     }
 }
 
@@ -79,7 +82,10 @@ impl Inside {
             None => thread_block(self),
         };
         g.reason.store(reason as u8, Ordering::Relaxed);
-        Waiter { g, ticket: g.word.begin_park() }
+        Waiter {
+            g,
+            ticket: g.word.begin_park(),
+        }
     }
 
     /// The wait that `prepare` began is not needed after all.
@@ -123,7 +129,9 @@ impl Inside {
     /// As `ready`, into a list of the caller's, which it hands to [`enqueue_all`](Self::enqueue_all).
     pub(crate) fn ready_into(&mut self, waiter: Waiter, list: &mut GList) {
         if waiter.g.word.ready(waiter.ticket) == Ready::Enqueue {
-            if waiter.g.kind() == Kind::Goroutine && waiter.g.bound.load(Ordering::Relaxed).is_null() {
+            if waiter.g.kind() == Kind::Goroutine
+                && waiter.g.bound.load(Ordering::Relaxed).is_null()
+            {
                 list.push(waiter.g);
             } else {
                 self.enqueue_woken(waiter.g);
@@ -294,7 +302,10 @@ impl Inside {
         let was_bound = g.bound.swap(ptr::from_ref(m).cast_mut(), Ordering::Relaxed);
         idle::give_p_away(self, m);
         let seen = m.word.load();
-        assert!(m.word.wait(seen), "nobody else writes the word of an M without a P");
+        assert!(
+            m.word.wait(seen),
+            "nobody else writes the word of an M without a P"
+        );
         if g.word.commit_park() == Parked::Notified {
             lists::lock(self).push_bound(m);
             idle::wake_for_work(self);
@@ -306,7 +317,9 @@ impl Inside {
 
     /// Puts the wait into the timers of this P.
     fn arm(&mut self, m: &'static M, waiter: Waiter, deadline: Nanos) {
-        owned(m).timers().add(self, deadline, waiter.g, waiter.ticket);
+        owned(m)
+            .timers()
+            .add(self, deadline, waiter.g, waiter.ticket);
         super::poll::timer_was_set(deadline);
     }
 }
@@ -352,7 +365,9 @@ pub(crate) fn resume_point(g: GRef) -> Context {
 #[inline]
 unsafe fn switch_to_host(m: &'static M, action: context::Action, g: GRef) {
     m.g.set(ptr::null_mut());
-    let Some(host) = m.host.get() else { crate::abort::fatal("an M without a loop") };
+    let Some(host) = m.host.get() else {
+        crate::abort::fatal("an M without a loop")
+    };
     // SAFETY: the host is suspended while a goroutine of `m` runs; the rest is
     // the caller's promise.
     unsafe { context::switch(host, action, g.as_ptr().cast()) };
@@ -380,7 +395,17 @@ unsafe extern "C" fn commit_yield(left: Context, data: *mut ()) {
     let g = unsafe { GRef::from_ptr(data.cast()) };
     g.context.set(Some(left));
     g.word.yielded();
-    requeue(g);
+    // SAFETY: deferred actions run inside, on the context that goes on inside.
+    let mut inside = std::mem::ManuallyDrop::new(unsafe { Inside::resume() });
+    let Some(p) = inside.p() else {
+        return requeue(g);
+    };
+    inside.push_local(p, g);
+    // Without the fence that a submitter owes: whoever yields in a loop would
+    // pay it each time. What this misses the monitor finds at its next tick.
+    if lists::SLEEP.idle_now() != 0 {
+        idle::wake_for_work(&mut inside);
+    }
 }
 
 /// Deferred action: runnable at the end of the global queue.
@@ -454,7 +479,9 @@ fn thread_block(inside: &Inside) -> GRef {
 /// A plain thread's park: a futex on the word of its block.
 fn park_thread(g: GRef, deadline: Nanos) {
     if super::inside::is_inside() {
-        crate::abort::fatal("a call that blocks was made from inside the runtime (an allocator or a hook)");
+        crate::abort::fatal(
+            "a call that blocks was made from inside the runtime (an allocator or a hook)",
+        );
     }
     if g.word.commit_park() == Parked::Waiting {
         loop {
