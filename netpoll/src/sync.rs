@@ -1,7 +1,7 @@
 //! The primitives that the protocol is built from, so that loom can stand in for them.
 //!
 //! Under `--cfg loom` atomics and cells are loom's, and the models in
-//! `models.rs` explore every interleaving; otherwise they are std's. `UnsafeCell` has
+//! `loom_models.rs` explore every interleaving; otherwise they are std's. `UnsafeCell` has
 //! loom's interface (`with_mut`), which costs nothing in the std version.
 
 #[cfg(loom)]

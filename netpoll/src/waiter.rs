@@ -90,6 +90,15 @@ impl Wait {
         }
     }
 
+    /// Writes to the record as a frame that is used for something else would: loom reports it
+    /// if a waker may still be reading.
+    #[cfg(all(test, loom))]
+    pub(crate) fn reuse(&self) {
+        // SAFETY: the record is in no queue, so it is its owner's, the caller's, alone.
+        self.node
+            .with_mut(|node| unsafe { (*node).prev = ptr::null() });
+    }
+
     fn is_queued(&self) -> bool {
         self.state.load(Ordering::Relaxed) == QUEUED
     }

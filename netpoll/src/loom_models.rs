@@ -88,10 +88,10 @@ impl Scene {
                 Prepared::Waiting => self.parkers[who].wait(),
             }
             // SAFETY: prepared above.
-            match unsafe { self.record.finish(Read, &wait) } {
-                Finished::Event => {}
-                Finished::Nothing => {}
-                Finished::Closed => return false,
+            let finished = unsafe { self.record.finish(Read, &wait) };
+            wait.reuse();
+            if finished == Finished::Closed {
+                return false;
             }
         }
     }
@@ -110,7 +110,9 @@ impl Scene {
             Prepared::Ready | Prepared::Closed => return false,
         }
         // SAFETY: prepared above.
-        if unsafe { self.record.finish(Read, &wait) } == Finished::Event {
+        let finished = unsafe { self.record.finish(Read, &wait) };
+        wait.reuse();
+        if finished == Finished::Event {
             // It gives up, and passes on the turn that it was given.
             self.record.pass_on(Read, &mut |w| self.wake(w));
         }
