@@ -14,9 +14,11 @@
 //!   channels. It is claimed in two steps, so that a claim which finds nothing
 //!   to do can be taken back without anybody having missed it.
 
+use crate::clock::{self, NEVER, Nanos};
+use crate::lock::ShortLock;
 use crate::protocol::spin::Spin;
 use crate::sched::g::GList;
-use crate::sched::{Inside, Waiter};
+use crate::sched::{Inside, WaitReason, Waiter};
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
@@ -83,7 +85,10 @@ impl Choice {
 
     fn swap(&self, to: u32) -> bool {
         loop {
-            match self.0.compare_exchange(OPEN, to, Ordering::AcqRel, Ordering::Acquire) {
+            match self
+                .0
+                .compare_exchange(OPEN, to, Ordering::AcqRel, Ordering::Acquire)
+            {
                 Ok(_) => return true,
                 Err(BUSY) => _ = self.settled(),
                 Err(_) => return false,
@@ -128,7 +133,13 @@ impl Record {
 
     /// The record of case `case` of a select. With `watch` its owner wants to
     /// know of readiness only.
-    pub(crate) fn of_case(waiter: Waiter, slot: *mut (), choice: &Choice, case: usize, watch: bool) -> Record {
+    pub(crate) fn of_case(
+        waiter: Waiter,
+        slot: *mut (),
+        choice: &Choice,
+        case: usize,
+        watch: bool,
+    ) -> Record {
         Record::new(waiter, slot, choice, case as u32, watch)
     }
 
@@ -162,6 +173,11 @@ impl Record {
     #[inline]
     pub(crate) fn is_watch(&self) -> bool {
         self.watch
+    }
+
+    /// Its select's choice, or null.
+    pub(crate) fn choice(&self) -> *const Choice {
+        self.choice
     }
 
     /// Whether it is a case of the select that owns `choice`.
@@ -291,7 +307,10 @@ unsafe impl Send for Queue {}
 
 impl Queue {
     pub(crate) const fn new() -> Queue {
-        Queue { head: ptr::null(), tail: ptr::null() }
+        Queue {
+            head: ptr::null(),
+            tail: ptr::null(),
+        }
     }
 
     #[inline]
@@ -390,5 +409,43 @@ impl Woken {
             }
             inside.ready(first);
         }
+    }
+}
+
+/// Parks the owner of `record` until there is a final verdict. None: the
+/// deadline came first, and `unlink` has unlinked the record under the lock.
+///
+/// `record` is linked (or held) already, with `waiter` in it, and the lock is
+/// free again.
+#[inline]
+pub(crate) fn await_verdict<Q>(
+    inside: &mut Inside,
+    record: &Record,
+    mut waiter: Waiter,
+    reason: WaitReason,
+    mut deadline: Nanos,
+    lock: &ShortLock<Q>,
+    unlink: impl Fn(&mut Q, &Record),
+) -> Option<Verdict> {
+    loop {
+        inside.park(waiter, deadline);
+        let verdict = record.verdict();
+        if verdict.is_final() {
+            return Some(verdict);
+        }
+        // Nobody gave one: the deadline, or no reason at all.
+        let late = deadline != NEVER && clock::now() >= deadline;
+        let mut queues = lock.lock(inside);
+        match record.verdict() {
+            Verdict::Held => deadline = NEVER,
+            Verdict::Waiting if late => {
+                unlink(&mut queues, record);
+                return None;
+            }
+            Verdict::Waiting => {}
+            verdict => return Some(verdict),
+        }
+        waiter = inside.prepare(reason);
+        record.renew(waiter);
     }
 }
