@@ -9,6 +9,7 @@ pub mod context;
 mod depot;
 mod list;
 mod magazine;
+pub mod overflow;
 mod policy;
 mod slab;
 mod spin;

@@ -175,6 +175,11 @@ impl Slab {
         (bytes / class.stride()).max(1)
     }
 
+    /// The addresses of the slots that were handed out. Safe in a signal handler.
+    pub(crate) fn carved_range(&self) -> std::ops::Range<usize> {
+        self.base..self.base + self.carved.load(Ordering::Acquire) * self.class.stride()
+    }
+
     /// The record of slot `index`.
     pub(crate) fn slot(&'static self, index: usize) -> NonNull<Slot> {
         assert!(index < self.slots);

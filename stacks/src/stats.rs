@@ -23,7 +23,7 @@ pub struct Stats {
     pub promised: usize,
     /// Stacks out of the depot: in use or cached in a magazine.
     pub live: usize,
-    /// The most that `live` has been.
+    /// The most that `live` has been, of each class.
     pub high_water: usize,
     /// Stacks in the depot, warm and cold.
     pub free: usize,
@@ -40,39 +40,52 @@ pub struct Stats {
 /// How many stacks to look at for the estimate of resident bytes.
 const SAMPLES: usize = 64;
 
-/// The statistics of this moment. Some tens of microseconds; not for hot paths.
-pub fn stats() -> Stats {
-    let mut s = Stats {
-        reserved_bytes: 0,
-        resident_bytes: 0,
-        page_table_bytes: 0,
-        promised: 0,
-        live: 0,
-        high_water: 0,
-        free: 0,
-        cold: 0,
-        fresh: 0,
-        slabs: 0,
-        guard: policy::get().guard,
-    };
-    for class in Class::all() {
+impl Stats {
+    /// The statistics of one class.
+    pub fn of(class: Class) -> Stats {
         let depot = depot::of(class);
-        s.promised += depot.reserved();
         let free = depot.free.lock();
         let (slots, carved, cold) = (free.slots, free.carved, free.cold.len());
-        s.live += free.out();
-        s.high_water += free.high_water;
-        s.free += free.warm.len() + cold;
+        let mut s = Stats {
+            reserved_bytes: slots * class.stride(),
+            resident_bytes: 0,
+            page_table_bytes: page_tables(class, carved),
+            promised: depot.reserved(),
+            live: free.out(),
+            high_water: free.high_water,
+            free: free.warm.len() + cold,
+            cold,
+            fresh: slots - carved,
+            slabs: 0,
+            guard: policy::get().guard,
+        };
         drop(free);
-        s.cold += cold;
-        s.fresh += slots - carved;
-        s.reserved_bytes += slots * class.stride();
-        s.page_table_bytes += page_tables(class, carved);
-        s.resident_bytes +=
-            (carved - cold.min(carved)) * mean_resident(class, carved - cold.min(carved));
+        let warm = carved - cold;
+        s.resident_bytes = warm * mean_resident(class, warm);
+        s.slabs = slab::all().filter(|s| s.class == class).count();
+        s
     }
-    s.slabs = slab::all().count();
-    s
+}
+
+/// The statistics of this moment, of all classes together. Some tens of
+/// microseconds; not for hot paths.
+pub fn stats() -> Stats {
+    Class::all()
+        .map(Stats::of)
+        .reduce(|a, b| Stats {
+            reserved_bytes: a.reserved_bytes + b.reserved_bytes,
+            resident_bytes: a.resident_bytes + b.resident_bytes,
+            page_table_bytes: a.page_table_bytes + b.page_table_bytes,
+            promised: a.promised + b.promised,
+            live: a.live + b.live,
+            high_water: a.high_water + b.high_water,
+            free: a.free + b.free,
+            cold: a.cold + b.cold,
+            fresh: a.fresh + b.fresh,
+            slabs: a.slabs + b.slabs,
+            guard: a.guard,
+        })
+        .expect("stacks: there are classes")
 }
 
 fn page_tables(class: Class, carved: usize) -> usize {
