@@ -124,7 +124,7 @@ unsafe extern "C" fn commit_end(_left: Context, data: *mut ()) {
 fn retire(inside: &mut Inside, g: GRef) {
     g.id.store(0, Ordering::Relaxed);
     g.permit.store(0, Ordering::Relaxed);
-    g.context.set(None);
+    g.context.set(Context::NULL);
     g.flags.set(0);
     g.word.end();
     owned(here()).give_block(inside, g);

@@ -98,8 +98,8 @@ pub(crate) struct Cold {
 #[repr(C, align(64))]
 pub(crate) struct G {
     pub(crate) word: GWord,
-    /// The saved context, while it is neither running nor fresh.
-    pub(crate) context: Cell<Option<Context>>,
+    /// The saved context, while it is not running; NULL while it is fresh.
+    pub(crate) context: Cell<Context>,
     /// Link of whichever intrusive list it is in.
     pub(crate) next: Cell<*mut G>,
     /// Its stack; None before the first run.
@@ -118,7 +118,7 @@ pub(crate) struct G {
     pub(crate) flags: Cell<u8>,
     /// Low half of the wait's begin in milliseconds; for dumps.
     pub(crate) since: AtomicU32,
-    /// `task::park`'s permit: the id of the goroutine it is for, and a bit.
+    /// `task::park`'s permit: the id of the goroutine it is for, and a state.
     pub(crate) permit: AtomicU64,
     pub(crate) spawned_at: Cell<Option<&'static Location<'static>>>,
     pub(crate) entry: UnsafeCell<MaybeUninit<Entry>>,
@@ -148,7 +148,7 @@ impl G {
 
     #[inline]
     pub(crate) fn is_fresh(&self) -> bool {
-        self.context.get().is_none()
+        self.context.get().is_null()
     }
 
     #[inline]

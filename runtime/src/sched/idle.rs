@@ -51,32 +51,36 @@ enum Wake {
 #[cold]
 #[inline(never)]
 fn wake_one(inside: &mut Inside) {
-    let mut lists = lists::lock(inside);
-    let Some(p) = lists.pop_idle() else {
-        drop(lists);
-        // All Ps are busy: each looks at every queue before it sleeps.
-        SLEEP.stop_searching();
-        return;
-    };
-    let wake = if let Some(m) = claim_bound(&mut lists) {
-        give(m, p, false);
-        SLEEP.stop_searching();
-        Some(Wake::Futex(m))
-    } else {
+    loop {
+        let mut lists = lists::lock(inside);
+        let Some(p) = lists.pop_idle() else {
+            drop(lists);
+            // All Ps are busy: each looks at every queue before it sleeps.
+            return SLEEP.stop_searching();
+        };
+        // Bound Ms first, each with a P of its own; they do not search, so the
+        // searcher's place stays with us for the next idle P.
+        if let Some(m) = claim_bound(&mut lists) {
+            give(m, p, false);
+            drop(lists);
+            deliver(Wake::Futex(m));
+            monitor::wake_if_asleep();
+            continue;
+        }
         let wake = claim_rested(&mut lists, p, true);
         if wake.is_none() {
             lists.push_idle(p);
         }
-        wake
-    };
-    drop(lists);
-    match wake {
-        Some(wake) => {
-            deliver(wake);
-            monitor::wake_if_asleep();
+        drop(lists);
+        match wake {
+            Some(wake) => {
+                deliver(wake);
+                monitor::wake_if_asleep();
+            }
+            // The searcher's place waits for the M that the monitor makes.
+            None => monitor::want_thread(),
         }
-        // The searcher's place waits for the M that the monitor makes.
-        None => monitor::want_thread(),
+        return;
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) mod entry;
 pub(crate) mod g;
 mod idle;
 mod inside;
-mod lists;
+pub(crate) mod lists;
 mod local_queue;
 pub(crate) mod m;
 pub(crate) mod monitor;
@@ -34,6 +34,6 @@ mod timers;
 pub(crate) mod tls;
 pub(crate) mod wait;
 
-pub(crate) use inside::Inside;
+pub(crate) use inside::{Inside, current_g};
 pub(crate) use lists::{procs, set_procs};
 pub(crate) use wait::{WaitReason, Waiter};

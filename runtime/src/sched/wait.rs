@@ -35,7 +35,7 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    pub(super) fn new(g: GRef, ticket: Ticket) -> Waiter {
+    pub(crate) fn new(g: GRef, ticket: Ticket) -> Waiter {
         Waiter { g, ticket }
     }
 
@@ -352,10 +352,9 @@ pub(crate) fn next_here(p: &'static P) -> Option<GRef> {
 /// The context of a suspended goroutine, taken to resume it.
 #[inline]
 pub(crate) fn resume_point(g: GRef) -> Context {
-    match g.context.get() {
-        Some(c) => c,
-        None => crate::abort::fatal("a goroutine without a context was to be resumed"),
-    }
+    let context = g.context.get();
+    debug_assert!(!context.is_null(), "a goroutine without a context was to be resumed");
+    context
 }
 
 /// Leaves for the scheduler's loop on the thread's own stack.
@@ -380,7 +379,7 @@ unsafe fn switch_to_host(m: &'static M, action: context::Action, g: GRef) {
 unsafe extern "C" fn commit_park(left: Context, data: *mut ()) {
     // SAFETY: the caller's promise.
     let g = unsafe { GRef::from_ptr(data.cast()) };
-    g.context.set(Some(left));
+    g.context.set(left);
     if g.word.commit_park() == Parked::Notified {
         requeue(g);
     }
@@ -393,7 +392,7 @@ unsafe extern "C" fn commit_park(left: Context, data: *mut ()) {
 unsafe extern "C" fn commit_yield(left: Context, data: *mut ()) {
     // SAFETY: the caller's promise.
     let g = unsafe { GRef::from_ptr(data.cast()) };
-    g.context.set(Some(left));
+    g.context.set(left);
     g.word.yielded();
     // SAFETY: deferred actions run inside, on the context that goes on inside.
     let mut inside = std::mem::ManuallyDrop::new(unsafe { Inside::resume() });
@@ -415,7 +414,7 @@ unsafe extern "C" fn commit_yield(left: Context, data: *mut ()) {
 unsafe extern "C" fn commit_global(left: Context, data: *mut ()) {
     // SAFETY: the caller's promise.
     let g = unsafe { GRef::from_ptr(data.cast()) };
-    g.context.set(Some(left));
+    g.context.set(left);
     g.word.yielded();
     // SAFETY: the context that was switched to is inside.
     let mut inside = std::mem::ManuallyDrop::new(unsafe { Inside::resume() });
