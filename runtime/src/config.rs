@@ -1,10 +1,314 @@
-//! Settings.
+//! Settings: what a program asks for, what the environment says, what holds.
+//!
+//! A [`Config`] is installed before the runtime starts. At the start the two are
+//! put together, once: the program's word first, then the environment's, then the
+//! default. After that nothing here changes.
+
+use crate::env;
+use crate::sched::m::MAX_MS;
+use crate::sched::p::MAX_PROCS;
+use crate::sys;
+use crate::task::class_of;
 use goweft_stacks::Class;
+use std::error::Error;
+use std::fmt;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
-pub(crate) struct Settings { pub(crate) maxprocs: usize, pub(crate) class: Class, pub(crate) time_slice: Duration }
-pub(crate) fn settle() -> Settings {
-    Settings { maxprocs: std::env::var("GOWEFT_MAXPROCS").ok().and_then(|s| s.parse().ok()).unwrap_or_else(crate::sys::affinity_count),
-      class: Class::for_size(256*1024).unwrap(), time_slice: Duration::from_millis(10) }
+
+/// What happens when a panic reaches the end of a goroutine. It is printed in
+/// any case.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum PanicPolicy {
+    /// The goroutine ends, `join` returns the payload, all else goes on.
+    #[default]
+    Isolate,
+    /// The process ends with status 2, as with Go; so it does when `main`
+    /// panics. A panic in a closure under [`run`](crate::run) is resumed in the caller
+    /// instead.
+    Abort,
 }
-pub(crate) fn max_threads() -> usize { 10_000 }
-pub(crate) fn affinity() -> Option<&'static [usize]> { None }
+
+/// Whether goroutines change OS threads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Migration {
+    /// A goroutine goes on on any thread, as with Go.
+    #[default]
+    Free,
+    /// A goroutine that has run stays on its thread. **Has no effect in this
+    /// version**: goroutines move as with `Free`.
+    Pinned,
+}
+
+/// Settings of the runtime, to be installed once, before its first use.
+///
+/// ```
+/// use goweft::{Config, PanicPolicy};
+/// Config::new().maxprocs(2).stack_size(64 << 10).panic(PanicPolicy::Isolate).install()?;
+/// assert_eq!(goweft::runtime::maxprocs(), 2);
+/// # Ok::<(), goweft::ConfigError>(())
+/// ```
+///
+/// What is set here has precedence over the environment variables
+/// (`GOWEFT_MAXPROCS`, `GOMAXPROCS`, `GOWEFT_STACK`), and they over the default.
+#[derive(Clone, Debug, Default)]
+#[must_use = "a Config has no effect until it is installed"]
+pub struct Config {
+    maxprocs: Option<usize>,
+    stack_size: Option<usize>,
+    time_slice: Option<Duration>,
+    max_threads: Option<usize>,
+    affinity: Option<Vec<usize>>,
+    container_limits: Option<bool>,
+    panic: PanicPolicy,
+    migration: Migration,
+    exit_on_sigquit: Option<bool>,
+}
+
+impl Config {
+    /// Nothing set.
+    pub fn new() -> Config {
+        Config::default()
+    }
+
+    /// How many goroutines run at the same time: 1 to 1024. By default the number
+    /// of CPUs this process may run on.
+    #[doc(alias = "GOMAXPROCS")]
+    pub fn maxprocs(mut self, n: usize) -> Config {
+        self.maxprocs = Some(n);
+        self
+    }
+
+    /// Address space for a goroutine's stack, in bytes: 16 KiB to 1 GiB, rounded
+    /// up to a power of two; 256 KiB by default. Memory is used as the stack
+    /// grows into it.
+    pub fn stack_size(mut self, bytes: usize) -> Config {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// How long a goroutine may run while others wait: at least 100 us; 10 ms by
+    /// default. In this version the runtime only asks: the goroutine gives way
+    /// at its next call into the runtime.
+    pub fn time_slice(mut self, d: Duration) -> Config {
+        self.time_slice = Some(d);
+        self
+    }
+
+    /// The most OS threads that run goroutines: 1 to 16,384; 10,000 by default.
+    #[doc(alias = "SetMaxThreads")]
+    pub fn max_threads(mut self, n: usize) -> Config {
+        self.max_threads = Some(n);
+        self
+    }
+
+    /// The CPUs to which the runtime's threads are pinned, one each, in turn.
+    /// Not pinned by default.
+    pub fn affinity(mut self, cpus: &[usize]) -> Config {
+        self.affinity = Some(cpus.to_vec());
+        self
+    }
+
+    /// Whether the cgroup's CPU quota limits `maxprocs`. **Has no effect in this
+    /// version**: the quota is not looked at.
+    pub fn container_limits(mut self, on: bool) -> Config {
+        self.container_limits = Some(on);
+        self
+    }
+
+    /// What a panic in a goroutine means for the process.
+    pub fn panic(mut self, policy: PanicPolicy) -> Config {
+        self.panic = policy;
+        self
+    }
+
+    /// Whether goroutines change OS threads.
+    pub fn migration(mut self, migration: Migration) -> Config {
+        self.migration = migration;
+        self
+    }
+
+    /// Whether SIGQUIT ends the process after the dump of goroutines. **Has no
+    /// effect in this version**, which has no such dump: SIGQUIT does what it
+    /// did.
+    pub fn exit_on_sigquit(mut self, on: bool) -> Config {
+        self.exit_on_sigquit = Some(on);
+        self
+    }
+
+    /// Makes these the settings of the process. Does not start the runtime, and
+    /// does not block.
+    ///
+    /// # Errors
+    /// [`ConfigError::Started`] when the runtime was used already, or a `Config`
+    /// installed; [`ConfigError::Invalid`] for a value that is not allowed. Nothing
+    /// is changed then.
+    pub fn install(self) -> Result<(), ConfigError> {
+        self.check()?;
+        let mut stage = stage();
+        match *stage {
+            Stage::Open => {
+                *stage = Stage::Installed(self);
+                Ok(())
+            }
+            Stage::Installed(_) | Stage::Started => Err(ConfigError::Started),
+        }
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        if let Some(n) = self.maxprocs
+            && !(1..=MAX_PROCS).contains(&n)
+        {
+            return Err(ConfigError::invalid("maxprocs", &n, "1 to 1024"));
+        }
+        if let Some(n) = self.stack_size
+            && class_of(n).is_none()
+        {
+            return Err(ConfigError::invalid(
+                "stack_size",
+                &n,
+                "16 KiB to 1 GiB (16384 to 1073741824 bytes)",
+            ));
+        }
+        if let Some(d) = self.time_slice
+            && d < Duration::from_micros(100)
+        {
+            return Err(ConfigError::invalid(
+                "time_slice",
+                &format_args!("{d:?}"),
+                "100 us or more",
+            ));
+        }
+        if let Some(n) = self.max_threads
+            && !(1..=MAX_MS).contains(&n)
+        {
+            return Err(ConfigError::invalid("max_threads", &n, "1 to 16384"));
+        }
+        if let Some(cpus) = &self.affinity {
+            if cpus.is_empty() {
+                return Err(ConfigError::invalid("affinity", &"[]", "at least one CPU"));
+            }
+            if let Some(cpu) = cpus.iter().find(|&&cpu| !sys::may_run_on(cpu)) {
+                return Err(ConfigError::invalid(
+                    "affinity",
+                    cpu,
+                    "CPUs on which this process may run",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why [`Config::install`] refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The runtime was used already, or a `Config` was installed before.
+    Started,
+    /// A value that is not allowed.
+    Invalid {
+        /// The setter's name.
+        option: &'static str,
+        /// What it was given.
+        value: String,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+}
+
+impl ConfigError {
+    fn invalid(
+        option: &'static str,
+        value: &dyn fmt::Display,
+        allowed: &'static str,
+    ) -> ConfigError {
+        ConfigError::Invalid {
+            option,
+            value: value.to_string(),
+            allowed,
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConfigError::Started => {
+                f.write_str("the runtime has started, or a Config was installed; settings must come before its first use")
+            }
+            ConfigError::Invalid { option, value, allowed } => {
+                write!(f, "{option} can't be {value}: allowed is {allowed}")
+            }
+        }
+    }
+}
+
+impl Error for ConfigError {}
+
+enum Stage {
+    Open,
+    Installed(Config),
+    Started,
+}
+
+static STAGE: Mutex<Stage> = Mutex::new(Stage::Open);
+static SETTINGS: OnceLock<Settings> = OnceLock::new();
+
+fn stage() -> std::sync::MutexGuard<'static, Stage> {
+    STAGE.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// What holds from the start on.
+pub(crate) struct Settings {
+    pub(crate) maxprocs: usize,
+    pub(crate) class: Class,
+    pub(crate) time_slice: Duration,
+    max_threads: usize,
+    affinity: Option<Vec<usize>>,
+    panic: PanicPolicy,
+}
+
+/// Puts everything together, at the start. Says on stderr which variables of the
+/// environment can't be used.
+pub(crate) fn settle() -> &'static Settings {
+    let mut stage = stage();
+    let config = match std::mem::replace(&mut *stage, Stage::Started) {
+        Stage::Installed(config) => config,
+        Stage::Open | Stage::Started => Config::new(),
+    };
+    drop(stage);
+    SETTINGS.get_or_init(|| Settings {
+        maxprocs: config
+            .maxprocs
+            .or_else(env::maxprocs)
+            .unwrap_or_else(|| sys::affinity_count().min(MAX_PROCS)),
+        class: config
+            .stack_size
+            .and_then(class_of)
+            .or_else(env::stack_class)
+            .unwrap_or(Class::DEFAULT),
+        time_slice: config.time_slice.unwrap_or(Duration::from_millis(10)),
+        max_threads: config.max_threads.unwrap_or(10_000),
+        affinity: config.affinity,
+        panic: config.panic,
+    })
+}
+
+/// The most Ms there may be.
+pub(crate) fn max_threads() -> usize {
+    SETTINGS.get().map_or(10_000, |s| s.max_threads)
+}
+
+/// The CPUs to pin Ms to.
+pub(crate) fn affinity() -> Option<&'static [usize]> {
+    SETTINGS.get()?.affinity.as_deref()
+}
+
+/// `PanicPolicy::Abort`.
+pub(crate) fn panics_end_the_process() -> bool {
+    SETTINGS
+        .get()
+        .is_some_and(|s| s.panic == PanicPolicy::Abort)
+}

@@ -13,12 +13,35 @@ mod clock;
 #[cfg(not(loom))]
 mod config;
 #[cfg(not(loom))]
+mod defer;
+#[cfg(not(loom))]
+mod env;
+#[cfg(not(loom))]
 mod lock;
 #[cfg(not(loom))]
+mod private;
+#[cfg(not(loom))]
 mod report;
+#[cfg(not(loom))]
+pub mod runtime;
 #[cfg(not(loom))]
 mod sched;
 #[cfg(not(loom))]
 mod sys;
 #[cfg(not(loom))]
 pub mod task;
+
+#[cfg(not(loom))]
+pub use config::{Config, ConfigError, Migration, PanicPolicy};
+#[cfg(not(loom))]
+pub use goweft_macros::{go, main, test};
+#[cfg(not(loom))]
+pub use task::{Builder, JoinHandle, run, spawn};
+
+/// What the macros expand to.
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::defer::Deferred;
+    pub use crate::private::{go, go_with, main, test};
+}

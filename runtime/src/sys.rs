@@ -79,6 +79,25 @@ pub(crate) fn affinity_count() -> usize {
     usize::try_from(n).unwrap_or(1).max(1)
 }
 
+/// Whether this process may run on that CPU.
+pub(crate) fn may_run_on(cpu: usize) -> bool {
+    if cpu >= libc::CPU_SETSIZE as usize {
+        return false;
+    }
+    // SAFETY: all zero is a valid cpu_set_t.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is as large as we say.
+    let rc = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) };
+    // SAFETY: the index is below CPU_SETSIZE, and `set` was filled in.
+    rc == 0 && unsafe { libc::CPU_ISSET(cpu, &set) }
+}
+
+/// Whether the calling thread is the one that the process began with.
+pub(crate) fn is_main_thread() -> bool {
+    // SAFETY: neither has arguments or can fail.
+    unsafe { libc::getpid() == libc::gettid() }
+}
+
 /// The kernel's id of the calling thread.
 pub(crate) fn gettid() -> i32 {
     // SAFETY: it has no arguments and cannot fail.
