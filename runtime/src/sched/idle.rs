@@ -273,6 +273,7 @@ fn stop(inside: &mut Inside, p: &'static P) {
 #[inline(never)]
 pub(crate) fn spill_runnext(inside: &mut Inside, p: &'static P) {
     if let Some(g) = p.queue.take_next() {
+        steal::spilled();
         inside.push_local(p, g);
         wake_for_work(inside);
     }

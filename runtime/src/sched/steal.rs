@@ -11,8 +11,9 @@
 //!
 //! How long to search: a futex wake costs the waker 5 us and comes 10 to 50 us
 //! later, so an M whose last rest was ended by other goroutines after less than
-//! [`SHORT_REST`] searches for [`PATIENCE`] before it rests again; if that
-//! finds nothing it rests at once the next time. (KVM's halt polling adapts
+//! [`SHORT_REST`], or for a `runnext` that was kept waiting, searches for
+//! [`PATIENCE`] before it rests again; when that finds nothing it rests at once
+//! the next time. (KVM's halt polling adapts
 //! alike.) Rests that sockets or timers end teach nothing: those come through
 //! the netpoll, which a searcher does not watch.
 
@@ -23,7 +24,7 @@ use super::m::M;
 use super::p::{self, P};
 use crate::clock::{self, Nanos};
 use crossbeam_deque::Steal;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Most that one theft takes.
 const BATCH: usize = 16;
@@ -35,6 +36,9 @@ const KEPT_WAITING: Nanos = 3_000;
 const PATIENCE: u32 = 50_000;
 /// A rest shorter than this would have been better searched through, in ns.
 const SHORT_REST: Nanos = 100_000;
+
+/// Somebody wakes up for a `runnext` that was kept waiting.
+static SPILLED: AtomicBool = AtomicBool::new(false);
 
 /// One to run, the rest of the loot in the own queue. None: there is nothing,
 /// or enough others search.
@@ -82,10 +86,14 @@ pub(crate) fn search(inside: &mut Inside, m: &'static M, p: &'static P) -> Optio
 
 /// After a rest of `rested` ns.
 pub(crate) fn learn_patience(m: &'static M, rested: Nanos) {
-    if m.searching.get() {
-        m.patience
-            .set(if rested < SHORT_REST { PATIENCE } else { 0 });
+    if m.searching.get() && (rested < SHORT_REST || SPILLED.swap(false, Ordering::Relaxed)) {
+        m.patience.set(PATIENCE);
     }
+}
+
+/// A `runnext` was kept waiting: whoever wakes for it next is to be patient.
+pub(crate) fn spilled() {
+    SPILLED.store(true, Ordering::Relaxed);
 }
 
 /// One look at every other P's queue, from a random one on.
