@@ -243,7 +243,7 @@ fn options_reach_the_goroutine() {
         name_of_self(tx.clone())
     );
     assert_eq!(rx.recv().unwrap().as_deref(), Some("worker 3"));
-    go!(pinned, name = "block", {
+    go!(pinned = false, name = "block", {
         let own = task::current().name().map(String::from);
         tx.send(own)
     });
