@@ -114,11 +114,11 @@ impl fmt::Debug for Stack {
 }
 
 /// Coroutines of the corosensei crate can run on our stacks.
-// SAFETY: at least 16 KiB are usable and a guard lies below.
 #[cfg(any(
     feature = "corosensei",
     not(any(target_arch = "x86_64", target_arch = "aarch64"))
 ))]
+// SAFETY: at least 16 KiB are usable and a guard lies below.
 unsafe impl corosensei::stack::Stack for Stack {
     #[inline]
     fn base(&self) -> corosensei::stack::StackPointer {

@@ -115,7 +115,7 @@ fn a_stack_of_one_gib_can_be_used_to_its_end() {
 #[test]
 fn pages_come_back_after_a_trim_and_guards_stay() {
     let name = "pages_come_back_after_a_trim_and_guards_stay";
-    if child::in_child(name, &[]) {
+    if child::emulated() || child::in_child(name, &[]) {
         return;
     }
     let (count, pages) = (2000, 4);
@@ -154,7 +154,7 @@ fn pages_come_back_after_a_trim_and_guards_stay() {
 #[test]
 fn decay_spares_what_was_used_since_the_last_look() {
     let name = "decay_spares_what_was_used_since_the_last_look";
-    if child::in_child(name, &[]) {
+    if child::emulated() || child::in_child(name, &[]) {
         return;
     }
     let burst = || {

@@ -121,11 +121,8 @@ fn juggle(seed: u64, mut away: impl FnMut()) {
         floats.iter_mut().for_each(|v| *v += 0.5);
         let _ = black_box(round);
     }
-    for i in 0..24 {
-        assert_eq!(
-            ints[i],
-            (0..50).fold(seed + i as u64, |v, _| v.wrapping_mul(3))
-        );
+    for (i, n) in ints.iter().enumerate() {
+        assert_eq!(*n, (0..50).fold(seed + i as u64, |v, _| v.wrapping_mul(3)));
     }
     for (i, f) in floats.iter().enumerate() {
         assert_eq!(*f, (seed + i as u64) as f64 + 25.0);

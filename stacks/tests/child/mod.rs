@@ -11,6 +11,12 @@ pub(crate) fn is_child(name: &str) -> bool {
     std::env::var_os(ROLE).is_some_and(|role| role == name)
 }
 
+/// Whether this runs under an emulator of user programs. qemu's takes advice on
+/// memory for a hint that it may ignore, so pages do not come back there.
+pub(crate) fn emulated() -> bool {
+    std::env::var_os("GOWEFT_STACKS_TEST_RUNNER").is_some()
+}
+
 /// Runs test `name` of this binary as a child, with additional environment.
 pub(crate) fn run(name: &str, env: &[(&str, &str)]) -> Output {
     // A child that came this far did not die as it should. It must not start
