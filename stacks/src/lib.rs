@@ -27,6 +27,8 @@
 //! - `corosensei`: switch contexts with the corosensei crate instead of our own
 //!   assembly, and implement its `Stack` for ours. Always so where the
 //!   architecture is neither x86_64 nor aarch64.
+//! - `sanitizer`: tell AddressSanitizer, ThreadSanitizer and Valgrind of every
+//!   stack and switch. Links and runs without them too.
 
 #![deny(missing_docs)]
 

@@ -20,6 +20,10 @@
 
 #[cfg(all(target_arch = "aarch64", not(feature = "corosensei")))]
 #[path = "aarch64.rs"]
+#[cfg_attr(
+    feature = "sanitizer",
+    allow(dead_code, reason = "the hooks replace some")
+)]
 mod arch;
 #[cfg(any(
     feature = "corosensei",
@@ -29,7 +33,31 @@ mod arch;
 mod arch;
 #[cfg(all(target_arch = "x86_64", not(feature = "corosensei")))]
 #[path = "x86_64.rs"]
+#[cfg_attr(
+    feature = "sanitizer",
+    allow(dead_code, reason = "the hooks replace some")
+)]
 mod arch;
+
+/// The hooks wrap our own assembly; corosensei has hooks of its own.
+#[cfg(all(
+    feature = "sanitizer",
+    not(feature = "corosensei"),
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+pub(crate) mod sanitizer;
+#[cfg(not(all(
+    feature = "sanitizer",
+    not(feature = "corosensei"),
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
+use arch as hooked;
+#[cfg(all(
+    feature = "sanitizer",
+    not(feature = "corosensei"),
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+use sanitizer as hooked;
 
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -124,7 +152,7 @@ use cfi;
 #[inline(always)]
 pub unsafe fn switch(to: Context, action: Action, data: *mut ()) {
     // SAFETY: the caller's promises are those of the function called.
-    unsafe { arch::switch(to.0, action, data) }
+    unsafe { hooked::switch(to.0, action, data) }
 }
 
 /// Leaves the current context for `to` with no action: all that happens on the
@@ -140,7 +168,7 @@ pub unsafe fn switch(to: Context, action: Action, data: *mut ()) {
 #[inline(always)]
 pub unsafe fn switch_plain(to: Context, left: *mut Context) {
     // SAFETY: the caller's promises; `Context` is a transparent pointer.
-    unsafe { arch::switch_plain(to.0, left.cast()) }
+    unsafe { hooked::switch_plain(to.0, left.cast()) }
 }
 
 /// Leaves for ever: a computation that ended. As [`switch`], but nothing is
@@ -153,7 +181,7 @@ pub unsafe fn switch_plain(to: Context, left: *mut Context) {
 #[inline(always)]
 pub unsafe fn switch_final(to: Context, action: Action, data: *mut ()) -> ! {
     // SAFETY: the caller's promises are those of the function called.
-    unsafe { arch::switch_final(to.0, action, data) }
+    unsafe { hooked::switch_final(to.0, action, data) }
 }
 
 /// Prepares a fresh context on the stack that ends at `top`: the first switch to
@@ -172,7 +200,7 @@ pub unsafe fn prepare(top: *mut u8, limit: *mut u8, entry: Entry, arg: *mut ()) 
         "context: stack too small"
     );
     // SAFETY: the caller's promises are those of the function called.
-    Context(unsafe { arch::prepare(top, limit, entry, arg) })
+    Context(unsafe { hooked::prepare(top, limit, entry, arg) })
 }
 
 /// Runs `f` on top of the suspended context `on`, on its stack, and comes back.
