@@ -173,7 +173,12 @@ fn pattern(input: ParseStream<'_>, word: &Ident) -> Result<Pat> {
         return Err(input.error(message));
     }
     input.parse::<Token![->]>()?;
-    Pat::parse_multi_with_leading_vert(input)
+    let pattern = Pat::parse_multi_with_leading_vert(input)?;
+    // A `let` takes alternatives in parentheses only.
+    Ok(match pattern {
+        Pat::Or(_) => syn::parse_quote!((#pattern)),
+        _ => pattern,
+    })
 }
 
 /// A body as a `match` arm has it: where that needs no comma, none is needed here.

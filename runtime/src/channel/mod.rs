@@ -45,7 +45,7 @@ mod rendezvous;
 pub(crate) mod select;
 pub(crate) mod timer;
 mod unbounded;
-mod wait;
+pub(crate) mod wait;
 
 pub use crate::select;
 pub use errors::{
