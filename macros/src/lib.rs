@@ -6,6 +6,7 @@
 
 mod entry;
 mod go;
+mod select;
 
 use entry::Entry;
 use proc_macro::TokenStream;
@@ -106,4 +107,75 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
     entry::expand(Entry::Test, options.into(), item.into()).into()
+}
+
+/// Waits for the first of several channel operations.
+///
+/// ```
+/// use goweft::{channel, select};
+/// use std::time::Duration;
+///
+/// let (requests, rx) = channel::unbounded::<u32>();
+/// let (tx, answers) = channel::bounded::<u32>(1);
+/// requests.send(20).unwrap();
+///
+/// for _ in 0..2 {
+///     select! {
+///         // msg: Result<T, RecvError>
+///         recv(rx) -> msg => assert_eq!(msg, Ok(20)),
+///         // res: Result<(), SendError<T>>; the value is evaluated only when
+///         // this arm is chosen
+///         send(tx, 1 + 1) -> res => res.unwrap(),
+///         // at most one of: default => ..., default(timeout) => ...
+///         default(Duration::from_secs(1)) => panic!("nothing was ready"),
+///     }
+/// }
+/// assert_eq!(answers.recv(), Ok(2));
+/// ```
+///
+/// An operand is a `Sender` or `Receiver`, a reference to one, or an `Option` of
+/// those; `None` is never ready, as Go's nil channel. Operands, and a timeout,
+/// are evaluated once and in order, before anything is chosen, and are not
+/// moved. Among the arms that are ready the choice is random and uniform. With `default`
+/// nothing waits: it is taken when no other arm is ready; with a timeout, when none was
+/// for so long. A closed channel is ready: its arm gets an error.
+///
+/// The arms are where they are written: `break`, `continue`, `return` and `?`
+/// do what they do outside, and all arms have one type, which is the type
+/// of the `select!`.
+///
+/// The value of a send is evaluated when its arm was chosen. If that panics or leaves
+/// the arm, the send is undone: nobody sees that it was chosen. Until then a
+/// receiver on the other side may have to wait for the value, so evaluate
+/// what takes long, or waits for others, before the `select!`.
+///
+/// `select! {}` waits for ever.
+///
+/// ```
+/// use goweft::{channel, select};
+///
+/// // Merging: a channel that is closed drops out.
+/// let (a, b) = (channel::unbounded(), channel::unbounded());
+/// a.0.send(1).unwrap();
+/// b.0.send(2).unwrap();
+/// drop((a.0, b.0));
+/// let (mut a, mut b) = (Some(a.1), Some(b.1));
+/// let mut sum = 0;
+/// while a.is_some() || b.is_some() {
+///     select! {
+///         recv(a) -> n => match n {
+///             Ok(n) => sum += n,
+///             Err(_) => a = None,
+///         },
+///         recv(b) -> n => match n {
+///             Ok(n) => sum += n,
+///             Err(_) => b = None,
+///         },
+///     }
+/// }
+/// assert_eq!(sum, 3);
+/// ```
+#[proc_macro]
+pub fn select(input: TokenStream) -> TokenStream {
+    select::expand(input.into()).unwrap_or_else(syn::Error::into_compile_error).into()
 }

@@ -45,6 +45,8 @@ pub(crate) fn after(d: Duration) -> Nanos {
     now().saturating_add(nanos(d))
 }
 
-fn nanos(d: Duration) -> Nanos {
+/// `d` in nanoseconds, or [`NEVER`].
+#[inline]
+pub(crate) fn nanos(d: Duration) -> Nanos {
     u64::try_from(d.as_nanos()).unwrap_or(NEVER)
 }

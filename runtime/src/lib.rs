@@ -9,6 +9,8 @@ mod protocol;
 #[cfg(not(loom))]
 mod abort;
 #[cfg(not(loom))]
+pub mod channel;
+#[cfg(not(loom))]
 mod clock;
 #[cfg(not(loom))]
 mod config;
@@ -19,6 +21,8 @@ mod env;
 #[cfg(not(loom))]
 mod lock;
 #[cfg(not(loom))]
+pub mod net;
+#[cfg(not(loom))]
 mod private;
 #[cfg(not(loom))]
 mod report;
@@ -27,21 +31,32 @@ pub mod runtime;
 #[cfg(not(loom))]
 mod sched;
 #[cfg(not(loom))]
+pub mod signal;
+#[cfg(not(loom))]
+pub mod sync;
+#[cfg(not(loom))]
 mod sys;
 #[cfg(not(loom))]
 pub mod task;
+#[cfg(not(loom))]
+pub mod time;
 
 #[cfg(not(loom))]
 pub use config::{Config, ConfigError, Migration, PanicPolicy};
 #[cfg(not(loom))]
-pub use goweft_macros::{go, main, test};
+pub use goweft_macros::{go, main, select, test};
 #[cfg(not(loom))]
-pub use task::{Builder, JoinHandle, run, spawn};
+pub use task::{
+    Builder, JoinHandle, Scope, ScopedJoinHandle, block_on, blocking, run, scope, spawn,
+};
 
 /// What the macros expand to.
 #[cfg(not(loom))]
 #[doc(hidden)]
 pub mod __private {
     pub use crate::defer::Deferred;
+    pub use crate::channel::select::{
+        RecvOperand, SendArm, SendOperand, choose, choose_by, choose_now, receives, select_nothing, sends, slot_for,
+    };
     pub use crate::private::{go, go_with, main, test};
 }

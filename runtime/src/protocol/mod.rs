@@ -11,8 +11,10 @@ pub(crate) mod gword;
 pub(crate) mod local_queue;
 pub(crate) mod mword;
 pub(crate) mod poll_gate;
+pub(crate) mod ring;
 pub(crate) mod runnext;
 pub(crate) mod sleep;
+pub(crate) mod spin;
 
 #[cfg(all(test, loom))]
 mod loom_models;
