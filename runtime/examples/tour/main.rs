@@ -46,7 +46,12 @@ struct Options {
 
 #[goweft::main]
 fn main() -> ExitCode {
-    let options = match parse(std::env::args_os()) {
+    run(std::env::args_os())
+}
+
+/// The program, with its arguments.
+pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let options = match parse(args) {
         Ok(Some(options)) => options,
         Ok(None) => {
             println!("{USAGE}");

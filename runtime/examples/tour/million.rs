@@ -4,9 +4,9 @@
 //! first number is sent, and the sum tells whether each number came to exactly
 //! one goroutine.
 
-use crate::Outcome;
-use crate::limits::{available_memory, used_memory};
-use crate::screen::{Screen, Table, count};
+use super::Outcome;
+use super::limits::{available_memory, used_memory};
+use super::screen::{Screen, Table, count};
 use goweft::channel::{self, Receiver};
 use goweft::sync::WaitGroup;
 use goweft::{go, task};

@@ -4,11 +4,11 @@
 //! same time. Then each asks for one file after the other on its connection, and
 //! compares what it gets with what is on disk.
 
-use crate::Outcome;
-use crate::http::{Server, Settings};
-use crate::limits::raise_descriptors;
-use crate::screen::{Screen, Table, count};
-use crate::words::files_below;
+use super::Outcome;
+use super::http::{Server, Settings};
+use super::limits::raise_descriptors;
+use super::screen::{Screen, Table, count};
+use super::words::files_below;
 use goweft::channel::{self, Receiver, Sender};
 use goweft::go;
 use goweft::net::TcpStream;

@@ -3,8 +3,8 @@
 //!
 //! The counts are compared, word by word, with those of a plain loop.
 
-use crate::Outcome;
-use crate::screen::{Screen, Table, count};
+use super::Outcome;
+use super::screen::{Screen, Table, count};
 use goweft::channel::{self, Receiver, Sender};
 use goweft::{go, runtime};
 use std::collections::HashMap;
