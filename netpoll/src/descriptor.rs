@@ -233,6 +233,15 @@ impl Descriptor {
     /// Those of `epoll_ctl(2)`: ENOENT if `fd` is another one than was added. The handle is
     /// used up all the same.
     pub fn remove(self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.deregister(fd)
+    }
+
+    /// As [`remove`](Self::remove), for a handle that others still have: after
+    /// [`close`](Self::close), before the descriptor itself is closed.
+    ///
+    /// # Errors
+    /// Those of `remove`.
+    pub fn deregister(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         self.shared
             .registry
             .deregister(&mut SourceFd(&fd.as_raw_fd()))
