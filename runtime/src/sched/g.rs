@@ -163,6 +163,15 @@ impl G {
         self.stack.set(Some(stack.into_raw()));
     }
 
+    /// The lowest address of its stack that is not guard. By the goroutine itself.
+    pub(crate) fn stack_limit(&self) -> Option<usize> {
+        let raw = self.stack.get()?;
+        // SAFETY: only `give_stack` stores here, from `into_raw`; the stack is
+        // not dropped, so it keeps its one owner.
+        let stack = std::mem::ManuallyDrop::new(unsafe { Stack::from_raw(raw) });
+        Some(stack.limit().addr())
+    }
+
     /// The rare part, made at first use. Allocates: outside the runtime only,
     /// by the goroutine itself.
     pub(crate) fn cold_mut(&self) -> *mut Cold {

@@ -273,7 +273,7 @@ fn stop(inside: &mut Inside, p: &'static P) {
 #[inline(never)]
 pub(crate) fn spill_runnext(inside: &mut Inside, p: &'static P) {
     if let Some(g) = p.queue.take_next() {
-        steal::spilled();
+        steal::be_patient(clock::now());
         inside.push_local(p, g);
         wake_for_work(inside);
     }
@@ -324,12 +324,10 @@ pub(crate) fn rest(inside: &mut Inside, m: &'static M) {
     if had_p && there_is_work() && leave_place(inside, m) {
         return;
     }
-    let since = clock::now();
     match place {
         Place::Spare => wait_for_p(m),
         Place::Poller => poll::sleep(inside, m),
     }
-    steal::learn_patience(m, clock::now().saturating_sub(since));
 }
 
 /// Only an M that had a P polls: when all Ps are busy they look at the netpoll

@@ -183,6 +183,17 @@ impl Inside {
         }
     }
 
+    /// Leaves, and gives the P of the goroutine that called to whoever needs it
+    /// (PROTOCOL 6): its next enter gets one again.
+    pub(crate) fn lend(mut self) {
+        if let Some(m) = self.m()
+            && self.g().is_some()
+        {
+            idle::lend_p(&mut self, m);
+        }
+        self.leave_quietly();
+    }
+
     /// Leaves without giving way: `rt` even, nothing else.
     #[inline]
     pub(crate) fn leave_quietly(&mut self) {

@@ -47,8 +47,6 @@ pub(crate) struct M {
     /// Link in the spare or the bound list, under the scheduler's lock.
     pub(crate) next: Cell<*const M>,
     pub(crate) index: Cell<u32>,
-    /// How long it searches before it rests, in ns; see `steal.rs`.
-    pub(crate) patience: Cell<u32>,
     /// The kernel's id of the thread.
     pub(crate) tid: Cell<i32>,
 }

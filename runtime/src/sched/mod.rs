@@ -34,6 +34,6 @@ mod timers;
 pub(crate) mod tls;
 pub(crate) mod wait;
 
-pub(crate) use inside::{Inside, current_g};
+pub(crate) use inside::{Inside, current_g, is_inside};
 pub(crate) use lists::{procs, set_procs};
 pub(crate) use wait::{WaitReason, Waiter};

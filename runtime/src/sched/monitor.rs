@@ -121,7 +121,7 @@ fn watch(inside: &mut Inside, p: &'static P, look: &mut Look, now: Nanos) -> boo
         && steal::is_kept_waiting(p, next)
         && let Some(g) = p.queue.take_next()
     {
-        steal::spilled();
+        steal::be_patient(now);
         lists::lock(inside).push_global(g);
         idle::wake_for_work(inside);
     }

@@ -8,7 +8,7 @@ use super::{idle, monitor, p, poll, run, tls};
 use crate::clock::Nanos;
 use crate::config;
 use crate::sys;
-use goweft_stacks::{Class, context};
+use goweft_stacks::{Class, context, overflow};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, Once};
@@ -63,6 +63,7 @@ fn try_start() -> io::Result<()> {
     crate::clock::now();
     m::make_table()?;
     crate::report::install_panic_hook();
+    overflow::install(crate::report::describe)?;
     poll::start()?;
     p::make_up_to(settings.maxprocs);
     lists::set_procs(settings.maxprocs);
@@ -122,6 +123,10 @@ fn make_machine(for_work: bool) -> io::Result<()> {
 /// The body of an M's thread.
 fn machine(m: &'static M) {
     context::enter_thread();
+    // For as long as the thread lives. Without one an overflow kills the process
+    // without a word; all else works.
+    let _handlers_run_on = overflow::AltStack::install()
+        .inspect_err(|e| eprintln!("goweft: no alternate stack for signal handlers: {e}"));
     if let Some(cpus) = config::affinity()
         && let Some(&cpu) = cpus.get(m.index.get() as usize % cpus.len().max(1))
         && let Err(e) = sys::pin_to_cpu(cpu)

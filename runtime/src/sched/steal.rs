@@ -10,12 +10,11 @@
 //! [`KEPT_WAITING`]: its waker computes on instead of parking.
 //!
 //! How long to search: a futex wake costs the waker 5 us and comes 10 to 50 us
-//! later, so an M whose last rest was ended by other goroutines after less than
-//! [`SHORT_REST`], or for a `runnext` that was kept waiting, searches for
-//! [`PATIENCE`] before it rests again; when that finds nothing it rests at once
-//! the next time. (KVM's halt polling adapts
-//! alike.) Rests that sockets or timers end teach nothing: those come through
-//! the netpoll, which a searcher does not watch.
+//! later, too late for two goroutines that meet every 20 us. So when a `runnext`
+//! was kept waiting, then for [`PATIENT_FOR`] every M that runs out of work searches
+//! for [`PATIENCE`] before it rests; otherwise it rests at once. Programs whose
+//! wakers park at once, and those that wait for sockets or timers, never search
+//! longer.
 
 use super::g::GRef;
 use super::inside::Inside;
@@ -24,7 +23,7 @@ use super::m::M;
 use super::p::{self, P};
 use crate::clock::{self, Nanos};
 use crossbeam_deque::Steal;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Most that one theft takes.
 const BATCH: usize = 16;
@@ -32,13 +31,13 @@ const BATCH: usize = 16;
 const LOOKS: usize = 4;
 /// A `runnext` this old is fair game, in ns.
 const KEPT_WAITING: Nanos = 3_000;
-/// Searching before a rest, in ns, when it has paid.
-const PATIENCE: u32 = 50_000;
-/// A rest shorter than this would have been better searched through, in ns.
-const SHORT_REST: Nanos = 100_000;
+/// Searching before a rest, in ns, while wakers compute on.
+const PATIENCE: Nanos = 50_000;
+/// For how long one `runnext` that was kept waiting makes the Ms patient, in ns.
+const PATIENT_FOR: Nanos = 20_000_000;
 
-/// Somebody wakes up for a `runnext` that was kept waiting.
-static SPILLED: AtomicBool = AtomicBool::new(false);
+/// Until when Ms are patient.
+static PATIENT_UNTIL: AtomicU64 = AtomicU64::new(0);
 
 /// One to run, the rest of the loot in the own queue. None: there is nothing,
 /// or enough others search.
@@ -53,8 +52,11 @@ pub(crate) fn search(inside: &mut Inside, m: &'static M, p: &'static P) -> Optio
         }
         m.searching.set(true);
     }
-    let patience = Nanos::from(m.patience.get());
     let begin = clock::now();
+    let patience = match PATIENT_UNTIL.load(Ordering::Relaxed) > begin {
+        true => PATIENCE,
+        false => 0,
+    };
     let mut kept = KeptWaiting::default();
     let mut looks = 0;
     loop {
@@ -75,7 +77,6 @@ pub(crate) fn search(inside: &mut Inside, m: &'static M, p: &'static P) -> Optio
             patience
         };
         if looks >= LOOKS && now.saturating_sub(begin) >= enough {
-            m.patience.set(0);
             return None;
         }
         for _ in 0..16 {
@@ -84,16 +85,9 @@ pub(crate) fn search(inside: &mut Inside, m: &'static M, p: &'static P) -> Optio
     }
 }
 
-/// After a rest of `rested` ns.
-pub(crate) fn learn_patience(m: &'static M, rested: Nanos) {
-    if m.searching.get() && (rested < SHORT_REST || SPILLED.swap(false, Ordering::Relaxed)) {
-        m.patience.set(PATIENCE);
-    }
-}
-
-/// A `runnext` was kept waiting: whoever wakes for it next is to be patient.
-pub(crate) fn spilled() {
-    SPILLED.store(true, Ordering::Relaxed);
+/// A `runnext` was kept waiting.
+pub(crate) fn be_patient(now: Nanos) {
+    PATIENT_UNTIL.store(now + PATIENT_FOR, Ordering::Relaxed);
 }
 
 /// One look at every other P's queue, from a random one on.
@@ -135,6 +129,7 @@ impl KeptWaiting {
                 self.seen = None;
             } else if now.saturating_sub(since) >= KEPT_WAITING {
                 self.seen = None;
+                be_patient(now);
                 own.counters().steals.add(1);
                 own.counters().stolen.add(1);
                 return victim.queue.take_next();
