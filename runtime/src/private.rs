@@ -47,7 +47,7 @@ where
         eprintln!("goweft: #[goweft::main]: {e}");
         std::process::exit(1);
     }
-    match task::outcome(f, Location::caller()) {
+    match task::outcome(f, Some("main".into()), Location::caller()) {
         Ok(value) => value,
         Err(payload) if payload.is::<Exited>() => task::of_main(),
         Err(payload) if crate::config::panics_end_the_process() => {
@@ -70,5 +70,13 @@ where
         Ok(()) | Err(ConfigError::Started) => {}
         Err(e) => panic!("goweft: #[goweft::test]: {e}"),
     }
-    task::run(f)
+    // The harness names its threads after the tests.
+    let name = std::thread::current().name().map(Into::into);
+    match task::outcome(f, name, Location::caller()) {
+        Ok(value) => value,
+        Err(payload) if payload.is::<Exited>() => {
+            panic!("goweft: the test called task::exit")
+        }
+        Err(payload) => resume_unwind(payload),
+    }
 }

@@ -5,7 +5,7 @@
 //! the process's main thread, which must not end while others go on, waits until
 //! no goroutine is left, and says so, as Go does.
 
-use crate::sched::{entry, p};
+use crate::sched::entry;
 use std::any::Any;
 use std::io::Write;
 use std::panic::resume_unwind;
@@ -56,10 +56,11 @@ pub(super) fn of_run(payload: Box<dyn Any + Send>) -> ! {
 /// `main` exited: the others go on until there are none.
 #[cold]
 pub(crate) fn of_main() -> ! {
+    // A timer that is still set has a goroutine behind it that waits.
     // Nobody is told when the last goroutine ends, because that would cost each
     // of them; a thread that has nothing else to do looks now and then.
     let mut pause = Duration::from_millis(1);
-    while entry::live() != 0 || timer_is_set() {
+    while entry::live() != 0 {
         std::thread::sleep(pause);
         pause = (2 * pause).min(Duration::from_millis(100));
     }
@@ -67,9 +68,4 @@ pub(crate) fn of_main() -> ! {
     let _ = std::io::stderr()
         .write_all(b"goweft: no goroutines (main called task::exit) - deadlock!\n");
     std::process::exit(2)
-}
-
-/// Whether a timer is set, which may start a goroutine.
-fn timer_is_set() -> bool {
-    p::all().any(|p| p.timers().earliest() != crate::clock::NEVER)
 }

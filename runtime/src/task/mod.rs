@@ -6,6 +6,8 @@
 //!
 //! To spawn and to wait for goroutines, see the [crate's root](crate).
 
+mod block_on;
+mod blocking;
 mod builder;
 mod completion;
 mod exit;
@@ -13,6 +15,7 @@ mod join;
 pub(crate) mod local;
 mod packet;
 mod run;
+mod scope;
 #[allow(clippy::module_inception, reason = "the file of the type Task")]
 mod task;
 mod unwind;
@@ -21,10 +24,13 @@ pub use exit::{Exited, exit};
 pub use local::{AccessError, LocalKey};
 pub use task::{Task, TaskId, current, id, is_goroutine, park, park_timeout, sleep, yield_now};
 
+pub use block_on::block_on;
+pub use blocking::blocking;
 pub use builder::{Builder, spawn};
 pub(crate) use builder::{class_of, detached, refused};
 pub(crate) use exit::of_main;
 pub use join::JoinHandle;
 pub(crate) use run::outcome;
 pub use run::run;
+pub use scope::{Scope, ScopedJoinHandle, scope};
 pub(crate) use task::{first_permit, name_of};

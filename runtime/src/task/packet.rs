@@ -173,11 +173,19 @@ impl<T> Outcome<T> {
         }
     }
 
-    /// Whether there is a panic that nobody took.
-    pub(super) fn has_panicked(&mut self) -> bool {
-        // SAFETY: done: the result is the waiting side's, which is `&mut self`.
-        self.is_finished()
-            && matches!(unsafe { &*self.packet.as_ref().result.get() }, Some(Err(p)) if unwind::is_panic(&**p))
+    /// Lets go. False: there was a panic, and nobody took it.
+    pub(super) fn abandon(self) -> bool {
+        ManuallyDrop::new(self).let_go()
+    }
+
+    /// Drops the result if it is there. False: it was a panic. At the end only.
+    fn let_go(&mut self) -> bool {
+        if !self.completion().detach() {
+            return true;
+        }
+        // SAFETY: done: the packet is ours alone, and this is the last use.
+        let result = unsafe { take_and_free(self.packet) };
+        !matches!(result, Some(Err(payload)) if unwind::is_panic(&*payload))
     }
 
     #[inline]
@@ -189,9 +197,6 @@ impl<T> Outcome<T> {
 
 impl<T> Drop for Outcome<T> {
     fn drop(&mut self) {
-        if self.completion().detach() {
-            // SAFETY: done: the packet is ours alone.
-            drop(unsafe { take_and_free(self.packet) });
-        }
+        self.let_go();
     }
 }

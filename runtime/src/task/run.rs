@@ -9,6 +9,7 @@ use crate::sched::WaitReason;
 use crate::sched::spawn::{Spec, spawn};
 use std::cell::UnsafeCell;
 use std::panic::{Location, resume_unwind};
+use std::sync::Arc;
 use std::thread;
 
 /// What the caller and the goroutine share, on the caller's stack.
@@ -45,15 +46,19 @@ where
     F: FnOnce() -> T + Send,
     T: Send,
 {
-    match outcome(f, Location::caller()) {
+    match outcome(f, None, Location::caller()) {
         Ok(value) => value,
         Err(payload) if payload.is::<Exited>() => exit::of_run(payload),
         Err(payload) => resume_unwind(payload),
     }
 }
 
-/// As [`run`]; what ended `f`.
-pub(crate) fn outcome<F, T>(f: F, at: &'static Location<'static>) -> thread::Result<T>
+/// As [`run`], with a name; what ended `f`.
+pub(crate) fn outcome<F, T>(
+    f: F,
+    name: Option<Arc<str>>,
+    at: &'static Location<'static>,
+) -> thread::Result<T>
 where
     F: FnOnce() -> T + Send,
     T: Send,
@@ -78,7 +83,7 @@ where
         body,
         Spec {
             class: None,
-            name: None,
+            name,
             at,
         },
     ) {

@@ -1,2 +1,0 @@
-//! What the runtime says about goroutines that fail.
-pub(crate) fn install_panic_hook() {}

@@ -1,0 +1,67 @@
+//! Programs that die, or settle what holds for a process: the roles of
+//! `bin/scenario.rs`, run as children.
+
+use std::io::Read;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// What a child left.
+#[derive(Debug)]
+pub struct Ran {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it wrote to stdout.
+    pub out: String,
+    /// What it wrote to stderr.
+    pub err: String,
+}
+
+/// Runs the program `exe` (`env!("CARGO_BIN_EXE_scenario")`) in `role`, with `env` added
+/// to an environment without goweft's and Rust's variables.
+///
+/// # Panics
+/// When it has not ended after two minutes: it hangs.
+pub fn run(exe: &str, role: &str, env: &[(&str, &str)]) -> Ran {
+    let mut command = Command::new(exe);
+    command
+        .arg(role)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    for name in [
+        "RUST_BACKTRACE",
+        "GOWEFT_MAXPROCS",
+        "GOMAXPROCS",
+        "GOWEFT_STACK",
+    ] {
+        command.env_remove(name);
+    }
+    command.envs(env.iter().copied());
+    let mut child = command.spawn().expect("the program starts");
+    let mut out = child.stdout.take().expect("it is a pipe");
+    let mut err = child.stderr.take().expect("it is a pipe");
+    let (out, err) = std::thread::scope(|s| {
+        let out = s.spawn(move || read(&mut out));
+        let err = s.spawn(move || read(&mut err));
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while child.try_wait().expect("it is our child").is_none() {
+            if Instant::now() > deadline {
+                child.kill().expect("it is our child");
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        (out.join().expect("it reads"), err.join().expect("it reads"))
+    });
+    let status = child.wait().expect("it is our child");
+    assert!(
+        std::os::unix::process::ExitStatusExt::signal(&status) != Some(9),
+        "{role} hangs\n{out}\n{err}"
+    );
+    Ran { status, out, err }
+}
+
+fn read(from: &mut dyn Read) -> String {
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes).expect("a pipe can be read");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
