@@ -22,12 +22,6 @@ use crate::sys;
 use std::ptr;
 use std::sync::atomic::Ordering;
 
-/// Whether an M could take more work: one rests beside an idle P, or searches.
-#[inline]
-pub(crate) fn somebody_is_free() -> bool {
-    SLEEP.idle_now() != 0 || SLEEP.searching_now() != 0
-}
-
 /// Somebody published work: wakes one M if a P is idle and nobody searches.
 #[inline]
 pub(crate) fn wake_for_work(inside: &mut Inside) {

@@ -81,6 +81,8 @@ pub(crate) fn run() -> ! {
             hurry |= watch(&mut inside, p, look, now);
         }
         hurry |= watch_outside(&mut inside, now);
+        steal::review_patience(now);
+        hurry |= steal::is_patient();
         if now.saturating_sub(decayed_at) > 1_000_000_000 {
             decayed_at = now;
             goweft_stacks::decay();

@@ -12,7 +12,8 @@
 //! How long to search: a futex wake costs the waker 5 us and comes 10 to 50 us
 //! later, too late for two goroutines that meet every 20 us. So when a `runnext`
 //! was kept waiting, then for [`PATIENT_FOR`] every M that runs out of work searches
-//! for [`PATIENCE`] before it rests; otherwise it rests at once. Programs whose
+//! for [`PATIENCE`] before it rests, and one that rests beside an idle P is woken
+//! for the next woken goroutine at once; otherwise it rests at once. Programs whose
 //! wakers park at once, and those that wait for sockets or timers, never search
 //! longer.
 
@@ -36,7 +37,7 @@ const PATIENCE: Nanos = 50_000;
 /// For how long one `runnext` that was kept waiting makes the Ms patient, in ns.
 const PATIENT_FOR: Nanos = 20_000_000;
 
-/// Until when Ms are patient.
+/// Until when Ms are patient; 0: they are not.
 static PATIENT_UNTIL: AtomicU64 = AtomicU64::new(0);
 
 /// One to run, the rest of the loot in the own queue. None: there is nothing,
@@ -53,10 +54,7 @@ pub(crate) fn search(inside: &mut Inside, m: &'static M, p: &'static P) -> Optio
         m.searching.set(true);
     }
     let begin = clock::now();
-    let patience = match PATIENT_UNTIL.load(Ordering::Relaxed) > begin {
-        true => PATIENCE,
-        false => 0,
-    };
+    let patience = if is_patient() { PATIENCE } else { 0 };
     let mut kept = KeptWaiting::default();
     let mut looks = 0;
     loop {
@@ -88,6 +86,19 @@ pub(crate) fn search(inside: &mut Inside, m: &'static M, p: &'static P) -> Optio
 /// A `runnext` was kept waiting.
 pub(crate) fn be_patient(now: Nanos) {
     PATIENT_UNTIL.store(now + PATIENT_FOR, Ordering::Relaxed);
+}
+
+/// Whether wakers compute on these days.
+#[inline]
+pub(crate) fn is_patient() -> bool {
+    PATIENT_UNTIL.load(Ordering::Relaxed) != 0
+}
+
+/// By the monitor: ends the patience when its time is over.
+pub(crate) fn review_patience(now: Nanos) {
+    if PATIENT_UNTIL.load(Ordering::Relaxed) < now {
+        PATIENT_UNTIL.store(0, Ordering::Relaxed);
+    }
 }
 
 /// One look at every other P's queue, from a random one on.

@@ -16,7 +16,7 @@ use super::g::{self, GList, GRef, Kind};
 use super::inside::Inside;
 use super::m::M;
 use super::p::P;
-use super::{entry, idle, lists};
+use super::{entry, idle, lists, steal};
 use crate::clock::{self, NEVER, Nanos};
 use crate::protocol::gword::{Parked, Ready, State, Ticket};
 use crate::sys;
@@ -182,6 +182,10 @@ impl Inside {
     /// there is work for two: somebody is woken.
     #[inline]
     fn push_next(&mut self, p: &'static P, g: GRef) {
+        if lists::SLEEP.idle_now() != 0 && steal::is_patient() {
+            self.push_local(p, g);
+            return idle::wake_for_work(self);
+        }
         p.runnext_is_new.set(true);
         if let Some(old) = p.queue.put_next(g) {
             self.push_local(p, old);
