@@ -63,7 +63,7 @@ pub(crate) struct Counters {
     pub(crate) stolen: Counter,
     pub(crate) overflows: Counter,
     pub(crate) polls: Counter,
-    pub(crate) timers_fired: Counter,
+    pub(crate) woken: Counter,
     pub(crate) direct: Counter,
 }
 

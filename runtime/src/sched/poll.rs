@@ -103,6 +103,9 @@ pub(crate) fn look(inside: &mut Inside, now: Nanos, out: &mut GList) {
         return;
     }
     LAST_POLL.store(now, Ordering::Relaxed);
+    if let Some(p) = inside.p() {
+        p.counters().polls.add(1);
+    }
     // An error would come again and be found by the next blocking poll.
     let _ = poller.try_poll(Some(Duration::ZERO), EVENTS, &mut |w| {
         // SAFETY: every waiter in the netpoll is one of ours, as two words.
@@ -159,6 +162,7 @@ pub(crate) fn sleep(inside: &mut Inside, m: &'static M) {
 /// when there is more than `p` will run next.
 pub(crate) fn enqueue_found(inside: &mut Inside, p: &'static P, out: &mut GList) {
     let found = out.len();
+    p.counters().woken.add(found as u64);
     while let Some(g) = out.pop() {
         inside.push_local(p, g);
     }

@@ -94,7 +94,6 @@ fn outside_work(inside: &mut Inside, p: &'static P, asked: bool) -> Option<GRef>
         p.polled_at.set(now);
         poll::look(inside, now, &mut out);
     }
-    p.counters().timers_fired.add(out.len() as u64);
     poll::enqueue_found(inside, p, &mut out);
     if lists::global_len() == 0 {
         return None;
@@ -118,6 +117,7 @@ fn nothing_here(inside: &mut Inside, m: &'static M, p: &'static P) -> Option<GRe
     p.polled_at.set(now);
     poll::look(inside, now, &mut out);
     if let Some(first) = out.pop() {
+        p.counters().woken.add(1);
         poll::enqueue_found(inside, p, &mut out);
         return Some(first);
     }

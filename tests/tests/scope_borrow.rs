@@ -1,0 +1,228 @@
+//! `scope`: borrows end after all goroutines did, whatever happens.
+
+use goweft::{Builder, run, scope, spawn, task};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+fn text(payload: Box<dyn std::any::Any + Send>) -> &'static str {
+    payload
+        .downcast_ref::<&'static str>()
+        .copied()
+        .unwrap_or("another payload")
+}
+
+#[test]
+fn smoke() {
+    let mut a = vec![1, 2, 3];
+    let mut x = 0;
+    scope(|s| {
+        s.spawn(|| assert_eq!(a.len(), 3));
+        s.spawn(|| x += a[0] + a[2]);
+    });
+    a.push(4);
+    assert_eq!((x, a.len()), (4, 4));
+}
+
+#[test]
+fn it_returns_what_the_closure_returns_when_all_have_ended() {
+    for in_goroutine in [false, true] {
+        let body = || {
+            let ended = AtomicUsize::new(0);
+            let n = scope(|s| {
+                for _ in 0..1_000 {
+                    s.spawn(|| {
+                        task::yield_now();
+                        ended.fetch_add(1, Ordering::Relaxed);
+                    });
+                }
+                1_000
+            });
+            assert_eq!(ended.into_inner(), n);
+        };
+        if in_goroutine { run(body) } else { body() }
+    }
+}
+
+#[test]
+fn a_handle_gives_the_result_or_the_panic_of_a_joined_goroutine() {
+    let words = vec!["a".to_string(), "b".to_string()];
+    let out = scope(|s| {
+        let good = Builder::new()
+            .name("good")
+            .spawn_scoped(s, || words.concat())
+            .unwrap();
+        assert_eq!(good.task().name(), Some("good"));
+        let bad = s.spawn(|| std::panic::resume_unwind(Box::new("taken")));
+        assert_ne!(good.id(), bad.id());
+        let payload = bad.join().map(|()| ()).unwrap_err();
+        (good.join().unwrap(), text(payload))
+    });
+    assert_eq!(out, ("ab".to_string(), "taken"));
+}
+
+#[test]
+fn a_panic_that_nobody_joined_panics_the_scope() {
+    let ended = AtomicUsize::new(0);
+    let payload = catch_unwind(AssertUnwindSafe(|| {
+        scope(|s| {
+            s.spawn(|| std::panic::resume_unwind(Box::new("lost")));
+            s.spawn(|| {
+                task::yield_now();
+                ended.fetch_add(1, Ordering::Relaxed);
+            });
+        })
+    }))
+    .unwrap_err();
+    assert_eq!(text(payload), "a scoped goroutine panicked");
+    assert_eq!(ended.into_inner(), 1);
+}
+
+#[test]
+fn a_panic_is_lost_whether_the_handle_goes_before_or_after_the_end() {
+    for wait in [false, true] {
+        for _ in 0..500 {
+            let result = catch_unwind(|| {
+                scope(|s| {
+                    let h = s.spawn(|| std::panic::resume_unwind(Box::new("lost")));
+                    while wait && !h.is_finished() {
+                        std::thread::yield_now();
+                    }
+                    drop::<goweft::ScopedJoinHandle<'_, ()>>(h);
+                })
+            });
+            assert_eq!(text(result.unwrap_err()), "a scoped goroutine panicked");
+        }
+    }
+}
+
+#[test]
+fn the_closures_own_panic_goes_on_after_the_join() {
+    let ended = AtomicUsize::new(0);
+    let payload = catch_unwind(AssertUnwindSafe(|| {
+        scope(|s| {
+            for _ in 0..100 {
+                s.spawn(|| {
+                    for _ in 0..20 {
+                        task::yield_now();
+                    }
+                    ended.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+            std::panic::resume_unwind(Box::new("the closure's"));
+        })
+    }))
+    .map(|()| ())
+    .unwrap_err();
+    assert_eq!(text(payload), "the closure's");
+    assert_eq!(ended.into_inner(), 100, "they ended before the borrow did");
+}
+
+#[test]
+fn goroutines_of_a_scope_spawn_into_it() {
+    let leaves = AtomicUsize::new(0);
+    scope(|s| {
+        for _ in 0..10 {
+            s.spawn(|| {
+                for _ in 0..10 {
+                    s.spawn(|| {
+                        s.spawn(|| leaves.fetch_add(1, Ordering::Relaxed));
+                    });
+                }
+            });
+        }
+    });
+    assert_eq!(leaves.into_inner(), 100);
+}
+
+#[test]
+fn scopes_nest() {
+    fn sum(of: &[u64]) -> u64 {
+        if of.len() < 8 {
+            return of.iter().sum();
+        }
+        let (a, b) = of.split_at(of.len() / 2);
+        scope(|s| {
+            let left = s.spawn(|| sum(a));
+            sum(b) + left.join().unwrap()
+        })
+    }
+    let all: Vec<u64> = (0..10_000).collect();
+    assert_eq!(spawn(move || sum(&all)).join().unwrap(), 49_995_000);
+}
+
+#[test]
+fn a_leaked_handle_leaks_the_result_and_nothing_else() {
+    struct Counted<'a>(&'a AtomicUsize);
+    impl Drop for Counted<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let drops = AtomicUsize::new(0);
+    scope(|s| {
+        std::mem::forget(s.spawn(|| Counted(&drops)));
+        drop(s.spawn(|| Counted(&drops)));
+    });
+    assert_eq!(drops.into_inner(), 1);
+}
+
+#[test]
+fn a_refused_spawn_leaves_the_scope_as_it_was() {
+    let drops = AtomicUsize::new(0);
+    struct Counted<'a>(&'a AtomicUsize);
+    impl Drop for Counted<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    scope(|s| {
+        let held = Counted(&drops);
+        let refused = Builder::new()
+            .stack_size(1)
+            .spawn_scoped(s, move || drop(held));
+        assert!(refused.is_err());
+    });
+    assert_eq!(drops.into_inner(), 1);
+}
+
+#[test]
+fn empty_scopes_return_at_once() {
+    assert_eq!(scope(|_| 5), 5);
+    assert_eq!(
+        run(|| scope(|s| scope(|_| format!("{s:?}")).len()) > 0),
+        true
+    );
+}
+
+#[test]
+fn a_hundred_thousand_ends_race_with_the_wait() {
+    run(|| {
+        let mut total = 0usize;
+        for i in 0..25_000usize {
+            let (mut a, mut b, mut c, mut d) = (0, 0, 0, 0);
+            scope(|s| {
+                s.spawn(|| a = i);
+                s.spawn(|| b = i);
+                s.spawn(|| c = i);
+                s.spawn(|| d = i);
+            });
+            total += a + b + c + d;
+        }
+        assert_eq!(total, 4 * (0..25_000).sum::<usize>());
+    });
+}
+
+#[test]
+fn a_scope_on_a_thread_serves_goroutines_that_wait_for_threads() {
+    let (tx, rx) = mpsc::channel();
+    let sum = scope(|s| {
+        let h = s.spawn(move || goweft::blocking(|| rx.iter().sum::<u32>()));
+        for i in 0..10 {
+            tx.send(i).unwrap();
+        }
+        drop(tx);
+        h.join().unwrap()
+    });
+    assert_eq!(sum, 45);
+}
