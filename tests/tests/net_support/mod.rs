@@ -57,6 +57,9 @@ pub(crate) fn both<F: Fn() + Copy + Send + 'static>(f: F) {
 
 /// Runs `f` as a goroutine; panics if it takes too long.
 pub(crate) fn in_goroutine<F: FnOnce() + Send + 'static>(f: F) {
+    if let Ok(procs) = std::env::var(CHILD) {
+        assert_eq!(goweft::runtime::maxprocs().to_string(), procs);
+    }
     let (done, finished) = mpsc::channel();
     let goroutine = goweft::spawn(move || {
         f();
@@ -82,14 +85,14 @@ pub(crate) fn run_again_with(procs: usize, me: &str) {
     }
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--skip", me, "--test-threads", "2"])
-        .env(CHILD, "1")
+        .env(CHILD, procs.to_string())
         .env("GOWEFT_MAXPROCS", procs.to_string())
         .output()
         .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
     assert!(
-        output.status.success(),
-        "with {procs} processors:\n{}\n{}",
-        String::from_utf8_lossy(&output.stdout),
+        output.status.success() && !told.contains("ok. 0 passed"),
+        "with {procs} processors:\n{told}\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
 }
