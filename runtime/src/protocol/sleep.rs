@@ -52,12 +52,6 @@ impl Sleep {
         self.idle.load(Ordering::Relaxed)
     }
 
-    /// How many Ms search; a hint without a fence.
-    #[inline]
-    pub(crate) fn searching_now(&self) -> usize {
-        self.searching.load(Ordering::Relaxed)
-    }
-
     /// Step 1. True: the caller must wake one M and make it a searcher, or call
     /// [`stop_searching`](Self::stop_searching) when it can't.
     #[inline]

@@ -35,5 +35,5 @@ pub(crate) mod tls;
 pub(crate) mod wait;
 
 pub(crate) use inside::{Inside, current_g, is_inside};
-pub(crate) use lists::{procs, set_procs};
+pub(crate) use lists::procs;
 pub(crate) use wait::{WaitReason, Waiter};

@@ -33,11 +33,6 @@ pub(crate) fn ensure() -> Class {
     Class::from_index(usize::from(CLASS.load(Ordering::Relaxed))).unwrap_or(Class::DEFAULT)
 }
 
-/// Whether it runs.
-pub(crate) fn is_started() -> bool {
-    STARTED.load(Ordering::Acquire)
-}
-
 /// A goroutine's time on a P while others wait, in ns.
 pub(crate) fn time_slice() -> Nanos {
     SLICE.load(Ordering::Relaxed)

@@ -59,8 +59,7 @@ impl Waiter {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(crate) enum WaitReason {
-    None = 0,
-    ChanRecv,
+    ChanRecv = 1,
     ChanSend,
     Select,
     SelectNoCases,
