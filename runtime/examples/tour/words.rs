@@ -30,9 +30,8 @@ pub(crate) fn visit(repository: &Path, screen: &Screen, table: &mut Table) -> Ou
     let sequential = begin.elapsed();
 
     let begin = Instant::now();
-    let readers = 4 * runtime::maxprocs();
     let (names, to_read) = channel::bounded(16);
-    let (done, results) = channel::bounded(16);
+    let (done, progress) = channel::bounded(256);
     let number = files.len();
     go! {
         for file in files {
@@ -41,23 +40,27 @@ pub(crate) fn visit(repository: &Path, screen: &Screen, table: &mut Table) -> Ou
             }
         }
     }
-    for _ in 0..readers {
-        go!(read_and_count(to_read.clone(), done.clone()));
-    }
+    let readers: Vec<_> = (0..2 * runtime::maxprocs())
+        .map(|_| (to_read.clone(), done.clone()))
+        .map(|(files, done)| goweft::spawn(move || read_and_count(&files, &done)))
+        .collect();
     drop((to_read, done));
+    let mut read = 0;
+    for () in progress {
+        read += 1;
+        screen.at(read);
+    }
+    let number_of_readers = readers.len();
     let mut counts = Counts::new();
-    let mut merged = 0;
-    for result in &results {
-        for (word, n) in result? {
+    for reader in readers {
+        for (word, n) in reader.join().map_err(|_| "a reader panicked")?? {
             *counts.entry(word).or_default() += n;
         }
-        merged += 1;
-        screen.at(merged);
     }
     let took = begin.elapsed();
 
-    if merged != number {
-        return Err(format!("{merged} files counted of {number}").into());
+    if read != number {
+        return Err(format!("{read} files counted of {number}").into());
     }
     if let Some(word) = difference(&expected, &counts) {
         return Err(format!("\"{}\" was counted differently", word.escape_ascii()).into());
@@ -67,7 +70,7 @@ pub(crate) fn visit(repository: &Path, screen: &Screen, table: &mut Table) -> Ou
     table.row(
         "files",
         count(number),
-        format!("read by {readers} goroutines"),
+        format!("read by {number_of_readers} goroutines"),
     );
     table.row(
         "words",
@@ -82,20 +85,16 @@ pub(crate) fn visit(repository: &Path, screen: &Screen, table: &mut Table) -> Ou
     Ok(())
 }
 
-/// One of those that read; ends when there are no more files.
-fn read_and_count(files: Receiver<PathBuf>, done: Sender<Result<Counts, String>>) {
+/// One of those that read: counts the words of the files that come to it, until no
+/// more come.
+fn read_and_count(files: &Receiver<PathBuf>, done: &Sender<()>) -> Result<Counts, String> {
+    let mut counts = Counts::new();
     for file in files {
-        let counts = fs::read(&file)
-            .map_err(|e| format!("{}: {e}", file.display()))
-            .map(|text| {
-                let mut counts = Counts::new();
-                add_words(&text, &mut counts);
-                counts
-            });
-        if done.send(counts).is_err() {
-            return;
-        }
+        let text = fs::read(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+        add_words(&text, &mut counts);
+        done.send(()).map_err(|_| "nobody waits for the counts")?;
     }
+    Ok(counts)
 }
 
 /// A word is what stands between white space, whatever the bytes mean.

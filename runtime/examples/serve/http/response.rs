@@ -82,13 +82,11 @@ pub(super) struct Head<'a> {
 impl<'a> Head<'a> {
     /// Status line and the headers of every response.
     pub(super) fn new(out: &'a mut Vec<u8>, status: Status, persistence: Persistence) -> Head<'a> {
-        let head = match status {
-            Status::Ok => "HTTP/1.1 200 OK\r\n",
-            _ => "",
-        };
-        out.extend_from_slice(head.as_bytes());
-        if head.is_empty() {
-            let _ = write!(out, "HTTP/1.1 {} {}\r\n", status.code(), status.reason());
+        match status {
+            Status::Ok => out.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
+            _ => {
+                let _ = write!(out, "HTTP/1.1 {} {}\r\n", status.code(), status.reason());
+            }
         }
         let mut head = Head { out };
         head.header("Date", httpdate::HttpDate::from(SystemTime::now()));
@@ -101,7 +99,8 @@ impl<'a> Head<'a> {
     }
 
     pub(super) fn header(&mut self, name: &str, value: impl std::fmt::Display) {
-        let _ = write!(self.out, "{name}: {value}\r\n");
+        self.out.extend_from_slice(name.as_bytes());
+        let _ = write!(self.out, ": {value}\r\n");
     }
 
     /// Ends the head; what is written to the buffer next is the body.
