@@ -104,8 +104,11 @@ pub(crate) fn get(index: usize) -> Option<&'static P> {
 /// Makes the Ps of indices below `n` that are not there yet. Allocates: outside
 /// the runtime, and by one thread at a time.
 pub(crate) fn make_up_to(n: usize) {
-    for index in count()..n.min(MAX_PROCS) {
-        PS[index].store(Box::into_raw(Box::new(P::new(index))), Ordering::Release);
+    let made = count();
+    let places = PS.iter().enumerate().take(n.min(MAX_PROCS)).skip(made);
+    for (index, place) in places {
+        let p = Box::into_raw(Box::new(P::new(index)));
+        place.store(p, Ordering::Release);
         MADE.store(index + 1, Ordering::Release);
     }
 }

@@ -48,8 +48,9 @@ impl Waiter {
     /// The words are from [`to_words`](Self::to_words).
     pub(crate) unsafe fn from_words(who: usize, ticket: u64) -> Waiter {
         // SAFETY: the caller's promise.
+        let g = unsafe { GRef::from_ptr(who as *mut g::G) };
         Waiter {
-            g: unsafe { GRef::from_ptr(who as *mut g::G) },
+            g,
             ticket: Ticket::from_bits(ticket),
         }
     }
@@ -345,18 +346,17 @@ pub(crate) fn next_here(p: &'static P) -> Option<GRef> {
     if n.is_multiple_of(LOOP_EVERY) || p.shared.attention.load(Ordering::Relaxed) {
         return None;
     }
-    let next = match p.queue.take_next() {
-        Some(g) => Some(g),
-        None => p.queue.pop(),
-    };
-    next
+    p.queue.take_next().or_else(|| p.queue.pop())
 }
 
 /// The context of a suspended goroutine, taken to resume it.
 #[inline]
 pub(crate) fn resume_point(g: GRef) -> Context {
     let context = g.context.get();
-    debug_assert!(!context.is_null(), "a goroutine without a context was to be resumed");
+    debug_assert!(
+        !context.is_null(),
+        "a goroutine without a context was to be resumed"
+    );
     context
 }
 

@@ -73,7 +73,7 @@ impl WaitGroup {
     pub fn add(&self, n: usize) {
         let more = |word: u64| {
             let count = (word / ONE).checked_add(u64::try_from(n).ok()?)?;
-            (count <= MAX).then_some(count * ONE | word & WAITED_FOR)
+            (count <= MAX).then_some((count * ONE) | (word & WAITED_FOR))
         };
         let added = self
             .shared
