@@ -4,7 +4,9 @@
 mod net_support;
 
 use goweft::net::{TcpListener, TcpStream};
-use net_support::{assert_closed, assert_kind, both, in_goroutine, listener, pair, run_again_with};
+use net_support::{
+    assert_closed, assert_kind, both, in_goroutine, listener, own_address, pair, run_again_with,
+};
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
@@ -310,7 +312,7 @@ fn connecting_gives_up_after_its_timeout() {
 #[test]
 fn a_port_that_is_taken_cannot_be_bound() {
     both(|| {
-        let first = listener();
+        let first = TcpListener::bind((own_address(), 0)).unwrap();
         let addr = first.local_addr().unwrap();
         assert_kind(TcpListener::bind(addr), ErrorKind::AddrInUse);
         assert_kind(TcpListener::bind(&[][..]), ErrorKind::InvalidInput);

@@ -4,7 +4,7 @@
 mod net_support;
 
 use goweft::net::{TcpListener, TcpStream};
-use net_support::{assert_closed, both, in_goroutine, listener, pair, run_again_with};
+use net_support::{assert_closed, both, in_goroutine, listener, own_address, pair, run_again_with};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ fn later_calls_fail() {
         assert_closed(clone.into_std());
         assert_eq!(far.read(&mut [0; 1]).unwrap(), 0, "the peer sees the end");
 
-        let listener = listener();
+        let listener = TcpListener::bind((own_address(), 0)).unwrap();
         let addr = listener.local_addr().unwrap();
         listener.close().unwrap();
         assert_closed(listener.accept());
@@ -63,13 +63,7 @@ fn pending_reads_and_writes_are_woken() {
             let near = Arc::new(near);
             let (reads, writes) = (near.clone(), near.clone());
             let reading = goweft::spawn(move || (&*reads).read(&mut [0; 1]));
-            let writing = goweft::spawn(move || {
-                loop {
-                    (&*writes).write(&[0; 1 << 16])?;
-                }
-                #[allow(unreachable_code)]
-                std::io::Result::Ok(())
-            });
+            let writing = goweft::spawn(move || (&*writes).write_all(&[0; 1 << 24]));
             near.close().unwrap();
             assert_closed(reading.join().unwrap());
             assert_closed(writing.join().unwrap());
@@ -162,8 +156,9 @@ fn close_races_with_reads_and_data() {
 #[test]
 fn close_races_with_accept_and_connect() {
     in_goroutine(|| {
+        let address = own_address();
         for _ in 0..1000 {
-            let listener = listener();
+            let listener = TcpListener::bind((address, 0)).unwrap();
             let addr = listener.local_addr().unwrap();
             let accepts = listener.try_clone().unwrap();
             let accepting = goweft::spawn(move || accepts.accept().map(|_| ()));

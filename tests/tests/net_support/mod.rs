@@ -5,7 +5,9 @@
 
 use goweft::net::{Closed, TcpListener, TcpStream};
 use std::io;
+use std::net::IpAddr;
 use std::process::Command;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -17,6 +19,16 @@ pub(crate) const SHORT: Duration = Duration::from_millis(20);
 /// A listener on a port of its own.
 pub(crate) fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+/// A loopback address that no other test uses, in this process or another: for tests
+/// that connect to a port after it was closed, which may be a stranger's by then.
+pub(crate) fn own_address() -> IpAddr {
+    static USED: AtomicU8 = AtomicU8::new(1);
+    let n = USED.fetch_add(1, Ordering::Relaxed);
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    // Never 127.0.0.1; a process number has 22 bits.
+    IpAddr::from([127, (n << 6 | high) % 254 + 1, middle, low])
 }
 
 /// The two ends of a connection.
