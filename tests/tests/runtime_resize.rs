@@ -92,7 +92,7 @@ fn counters_grow_with_what_they_count() {
     let a = runtime::metrics();
     run(|| {
         for _ in 0..100 {
-            let h = spawn(|| task::yield_now());
+            let h = spawn(task::yield_now);
             h.join().unwrap();
         }
         task::sleep(std::time::Duration::from_millis(1));

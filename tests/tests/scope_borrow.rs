@@ -46,7 +46,7 @@ fn it_returns_what_the_closure_returns_when_all_have_ended() {
 
 #[test]
 fn a_handle_gives_the_result_or_the_panic_of_a_joined_goroutine() {
-    let words = vec!["a".to_string(), "b".to_string()];
+    let words = ["a".to_string(), "b".to_string()];
     let out = scope(|s| {
         let good = Builder::new()
             .name("good")
@@ -55,7 +55,7 @@ fn a_handle_gives_the_result_or_the_panic_of_a_joined_goroutine() {
         assert_eq!(good.task().name(), Some("good"));
         let bad = s.spawn(|| std::panic::resume_unwind(Box::new("taken")));
         assert_ne!(good.id(), bad.id());
-        let payload = bad.join().map(|()| ()).unwrap_err();
+        let payload = bad.join().unwrap_err();
         (good.join().unwrap(), text(payload))
     });
     assert_eq!(out, ("ab".to_string(), "taken"));
@@ -112,7 +112,6 @@ fn the_closures_own_panic_goes_on_after_the_join() {
             std::panic::resume_unwind(Box::new("the closure's"));
         })
     }))
-    .map(|()| ())
     .unwrap_err();
     assert_eq!(text(payload), "the closure's");
     assert_eq!(ended.into_inner(), 100, "they ended before the borrow did");
@@ -189,10 +188,7 @@ fn a_refused_spawn_leaves_the_scope_as_it_was() {
 #[test]
 fn empty_scopes_return_at_once() {
     assert_eq!(scope(|_| 5), 5);
-    assert_eq!(
-        run(|| scope(|s| scope(|_| format!("{s:?}")).len()) > 0),
-        true
-    );
+    assert!(run(|| scope(|s| scope(|_| format!("{s:?}")).len()) > 0));
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn exit_can_be_caught_and_exits_again_when_resumed() {
         let payload = std::panic::catch_unwind(|| task::exit()).unwrap_err();
         std::panic::resume_unwind(payload)
     });
-    assert!(h.join().map(|()| ()).unwrap_err().is::<task::Exited>());
+    assert!(h.join().unwrap_err().is::<task::Exited>());
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn exit_in_a_scope_waits_for_the_others_and_goes_on() {
                 task::exit()
             })
         }));
-        (n, out.map(|()| ()).unwrap_err().is::<task::Exited>())
+        (n, out.unwrap_err().is::<task::Exited>())
     });
     assert_eq!(h.join().unwrap(), (1, true));
 }

@@ -180,7 +180,7 @@ fn deferred_code_runs_in_reverse_order_also_when_it_unwinds() {
     let theirs = log.clone();
     let h = spawn(move || {
         let say = |what| theirs.lock().unwrap().push(what);
-        defer! { say("last") }
+        defer! { say("last"); }
         defer! {
             task::yield_now();
             say("first")

@@ -103,7 +103,7 @@ fn unparks_from_threads_race_with_parks_and_timeouts() {
         // Each permit is seen: the value it came with is.
         while seen.load(Ordering::Acquire) != ROUNDS {
             let before = seen.load(Ordering::Acquire);
-            if before % 3 == 0 {
+            if before.is_multiple_of(3) {
                 task::park_timeout(Duration::from_micros(u64::from(before % 50)));
             } else {
                 task::park();
@@ -272,7 +272,7 @@ fn blocking_that_panics_or_parks_inside_goes_on_as_a_goroutine() {
             let caught =
                 std::panic::catch_unwind(|| blocking(|| std::panic::resume_unwind(Box::new(1u8))));
             assert!(caught.is_err());
-            let inner = blocking(|| spawn(|| task::id()).join().unwrap());
+            let inner = blocking(|| spawn(task::id).join().unwrap());
             assert_ne!(inner, task::id());
             task::yield_now();
             blocking(|| blocking(|| 3))

@@ -28,6 +28,15 @@ fn smoke() {
 }
 
 #[test]
+fn a_handle_goes_where_its_result_may_go() {
+    fn goes_anywhere<T: Send + Sync + Unpin>() {}
+    // Cell is not Sync: a shared handle gives nobody a reference to it.
+    goes_anywhere::<goweft::JoinHandle<std::cell::Cell<u8>>>();
+    goes_anywhere::<goweft::ScopedJoinHandle<'_, std::cell::Cell<u8>>>();
+    goes_anywhere::<task::Task>();
+}
+
+#[test]
 fn a_result_is_joined_from_a_thread_and_from_a_goroutine() {
     assert_eq!(spawn(|| String::from("abc")).join().unwrap(), "abc");
     let n = spawn(|| spawn(|| vec![1, 2, 3]).join().unwrap().len())

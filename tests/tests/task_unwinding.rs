@@ -29,7 +29,7 @@ fn a_drop_that_sleeps_while_unwinding_parks_with_its_thread() {
         });
         resume_unwind(Box::new("unwinding"));
     });
-    let payload = h.join().map(|()| ()).unwrap_err();
+    let payload = h.join().unwrap_err();
     assert_eq!(payload.downcast_ref(), Some(&"unwinding"));
     assert!(!std::thread::panicking());
 }
@@ -38,7 +38,7 @@ fn a_drop_that_sleeps_while_unwinding_parks_with_its_thread() {
 fn while_one_unwinds_and_waits_the_others_on_its_processor_run_unpanicked() {
     let before = runtime::set_maxprocs(1);
     let unwinding = spawn(|| {
-        let _guard = OnDrop(|| task::park());
+        let _guard = OnDrop(task::park);
         resume_unwind(Box::new(0u8));
     });
     let t = unwinding.task().clone();
@@ -47,7 +47,7 @@ fn while_one_unwinds_and_waits_the_others_on_its_processor_run_unpanicked() {
     }
     assert!(!unwinding.is_finished());
     t.unpark();
-    assert!(unwinding.join().map(|()| ()).is_err());
+    assert!(unwinding.join().is_err());
     runtime::set_maxprocs(before);
 }
 
@@ -64,7 +64,7 @@ fn a_thousand_unwind_at_once_and_each_waits_and_recovers_in_its_drops() {
                         let _inner = OnDrop(|| task::sleep(Duration::from_millis(1)));
                         resume_unwind(Box::new(i));
                     });
-                    let payload = inner.map(|()| ()).unwrap_err();
+                    let payload = inner.unwrap_err();
                     assert_eq!(payload.downcast_ref(), Some(&i));
                     assert!(std::thread::panicking());
                     // Others spawn and join from here as well.
@@ -77,7 +77,7 @@ fn a_thousand_unwind_at_once_and_each_waits_and_recovers_in_its_drops() {
         })
         .collect();
     for (i, h) in handles.into_iter().enumerate() {
-        let payload = h.join().map(|()| ()).unwrap_err();
+        let payload = h.join().unwrap_err();
         assert_eq!(payload.downcast_ref(), Some(&i));
     }
     assert_eq!(done.load(Ordering::Relaxed), 1_000);
@@ -97,5 +97,5 @@ fn a_scope_inside_a_drop_joins_while_unwinding() {
         });
         resume_unwind(Box::new(()));
     });
-    assert!(h.join().map(|()| ()).is_err());
+    assert!(h.join().is_err());
 }

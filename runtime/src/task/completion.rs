@@ -73,47 +73,52 @@ impl Completion {
     /// `this` lives until the word says Done, and this is called once.
     #[inline]
     pub(super) unsafe fn complete(this: *const Completion) -> bool {
-        // SAFETY: the caller's promise; no reference outlives the statement.
-        let seen = unsafe { (*this).step(RUNNING, DONE) };
-        match seen {
-            Ok(()) => true,
-            Err(DETACHED) => false,
-            // SAFETY: the caller's promise, handed on.
-            Err(_) => unsafe { Completion::complete_waited(this) },
+        // A loop, because the waiting side may publish itself or take that back
+        // meanwhile. Looking first is cheaper than a swap that fails.
+        loop {
+            // SAFETY: the caller's promise: not Done yet. So for all below, and no
+            // reference outlives its statement.
+            match unsafe { (*this).state.load(Ordering::Acquire) } {
+                // SAFETY: as above.
+                RUNNING => match unsafe { (*this).step(RUNNING, DONE) } {
+                    Ok(()) => return true,
+                    Err(_) => continue,
+                },
+                DETACHED => return false,
+                _ => {
+                    // SAFETY: the caller's promise, handed on.
+                    if unsafe { Completion::complete_waited(this) } {
+                        return true;
+                    }
+                }
+            }
         }
     }
 
+    /// From Waited. False: it is not Waited any more.
+    ///
     /// # Safety
     /// As `complete`.
     #[inline]
     unsafe fn complete_waited(this: *const Completion) -> bool {
-        // A loop, because the waiting side may take its slot back meanwhile.
-        loop {
-            let mut inside = Inside::enter();
-            // SAFETY: the caller's promise: not Done yet.
-            if unsafe { (*this).step(WAITED, TAKING) }.is_ok() {
-                // SAFETY: in Taking the slot is ours, and Done comes after.
-                let slot = unsafe { std::mem::replace(&mut *(*this).slot.get(), Slot::Nobody) };
-                // SAFETY: as above; the last access.
-                unsafe { (*this).state.store(DONE, Ordering::Release) };
-                match slot {
-                    Slot::Nobody => {}
-                    Slot::Parked(waiter) => inside.ready(waiter),
-                    Slot::Polled(waker) => {
-                        drop(inside);
-                        super::unwind::contain(|| waker.wake());
-                    }
-                }
-                return true;
-            }
-            drop(inside);
-            // SAFETY: as above.
-            match unsafe { (*this).step(RUNNING, DONE) } {
-                Ok(()) => return true,
-                Err(DETACHED) => return false,
-                Err(_) => {}
+        let mut inside = Inside::enter();
+        // SAFETY: the caller's promise: not Done yet.
+        if unsafe { (*this).step(WAITED, TAKING) }.is_err() {
+            return false;
+        }
+        // SAFETY: in Taking the slot is ours, and Done comes after.
+        let slot = unsafe { std::mem::replace(&mut *(*this).slot.get(), Slot::Nobody) };
+        // SAFETY: as above; the last access.
+        unsafe { (*this).state.store(DONE, Ordering::Release) };
+        match slot {
+            Slot::Nobody => {}
+            Slot::Parked(waiter) => inside.ready(waiter),
+            Slot::Polled(waker) => {
+                drop(inside);
+                super::unwind::contain(|| waker.wake());
             }
         }
+        true
     }
 
     /// Parks until it is done.
@@ -168,8 +173,11 @@ impl Completion {
 
     /// By the waiting side: Running or Done afterwards; what was in the slot.
     fn retract(&self) -> Slot {
-        while self.step(WAITED, RUNNING) == Err(TAKING) {
-            std::hint::spin_loop();
+        // Only the waiting side makes it Waited, so Running stays as it is.
+        if self.state.load(Ordering::Relaxed) != RUNNING {
+            while self.step(WAITED, RUNNING) == Err(TAKING) {
+                std::hint::spin_loop();
+            }
         }
         // SAFETY: in Running and Done the slot is ours.
         unsafe { std::mem::replace(&mut *self.slot.get(), Slot::Nobody) }
