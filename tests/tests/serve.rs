@@ -467,7 +467,7 @@ fn a_file_that_may_not_be_read_is_forbidden() {
     use std::os::unix::fs::PermissionsExt;
     let site = Fixture::new();
     let file = site.files.path().join("site/hello.txt");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
     // Root may read everything.
     let want = if fs::File::open(&file).is_ok() {
         200
@@ -597,11 +597,11 @@ fn an_idle_connection_is_closed_without_a_word() {
     let mut silent = site.connect();
     assert_eq!(silent.read(&mut [0]).unwrap(), 0, "one that never asks");
 
+    let begin = Instant::now();
     let stream = site.connect();
     (&stream)
         .write_all(b"GET /hello.txt HTTP/1.1\r\nHost: x\r\n\r\n")
         .unwrap();
-    let begin = Instant::now();
     let mut answers = BufReader::new(stream);
     assert_eq!(Response::read(&mut answers, false).body, HELLO);
     assert_eq!(answers.read(&mut [0]).unwrap(), 0);
