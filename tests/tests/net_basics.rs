@@ -436,8 +436,8 @@ fn options_are_those_of_the_socket() {
         listener.set_ttl(44).unwrap();
         assert_eq!(listener.ttl().unwrap(), 44);
         assert!(listener.take_error().unwrap().is_none());
-        assert!(format!("{listener:?}").contains("127.0.0.1"));
-        assert!(format!("{near:?}").contains("peer: 127.0.0.1"));
+        assert!(format!("{listener:?}").contains("addr: 127."));
+        assert!(format!("{near:?}").contains("peer: 127."));
         near.close().unwrap();
         assert!(format!("{near:?}").contains("closed: true"));
     });

@@ -17,17 +17,23 @@ pub(crate) const WATCHDOG: Duration = Duration::from_secs(30);
 pub(crate) const SHORT: Duration = Duration::from_millis(20);
 
 /// A listener on a port of its own.
+///
+/// On an address of this process: of 127.0.0.1 alone the ports run out, since those of
+/// thousands of connections that were closed are kept for a minute.
 pub(crate) fn listener() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").unwrap()
+    TcpListener::bind((address(0), 0)).unwrap()
 }
 
-/// A loopback address that no other test uses, in this process or another: for tests
-/// that connect to a port after it was closed, which may be a stranger's by then.
+/// A loopback address that no other test uses: for tests that connect to a port after it
+/// was closed, which may be a stranger's by then.
 pub(crate) fn own_address() -> IpAddr {
-    static USED: AtomicU8 = AtomicU8::new(1);
-    let n = USED.fetch_add(1, Ordering::Relaxed);
+    static USED: AtomicU8 = AtomicU8::new(0);
+    address(USED.fetch_add(1, Ordering::Relaxed) % 3 + 1)
+}
+
+/// Four for each process, never 127.0.0.1. A process number has 22 bits.
+fn address(n: u8) -> IpAddr {
     let [_, high, middle, low] = std::process::id().to_be_bytes();
-    // Never 127.0.0.1; a process number has 22 bits.
     IpAddr::from([127, (n << 6 | high) % 254 + 1, middle, low])
 }
 
