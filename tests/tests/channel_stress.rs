@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Long enough to be sure; never waited for when all is well.
+const WATCHDOG: Duration = Duration::from_secs(60);
+
 /// All flavours; the bounded ones small, so that they are often full.
 fn flavours<T>() -> Vec<(Sender<T>, Receiver<T>)> {
     vec![
@@ -135,8 +138,8 @@ fn a_select_never_runs_two_arms() {
             let (a, ar) = channel::bounded(cap);
             let (b, br) = channel::bounded(cap);
             let senders = [
-                goweft::spawn(move || a.send_timeout(1, Duration::from_millis(50)).is_ok()),
-                goweft::spawn(move || b.send_timeout(2, Duration::from_millis(50)).is_ok()),
+                goweft::spawn(move || a.send_timeout(1, WATCHDOG).is_ok()),
+                goweft::spawn(move || b.send_timeout(2, WATCHDOG).is_ok()),
             ];
             let mut arms = 0;
             let first = select! {
