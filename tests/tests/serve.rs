@@ -21,6 +21,9 @@ const WATCHDOG: Duration = Duration::from_secs(30);
 /// A timeout that the server is given when a test wants to see it pass.
 const SHORT: Duration = Duration::from_millis(150);
 
+/// More than all socket buffers between two ends hold.
+const HUGE: usize = 128 << 20;
+
 const HELLO: &[u8] = b"hello, world\n";
 
 /// A running server over a directory with a bit of everything.
@@ -106,10 +109,9 @@ fn fill(directory: &Path) {
     symlink("/etc/hostname", site.join("absolute")).unwrap();
     symlink("..", site.join("up")).unwrap();
     symlink("loop", site.join("loop")).unwrap();
-    // Larger than all socket buffers between two ends.
     fs::File::create(site.join("huge"))
         .unwrap()
-        .set_len(256 << 20)
+        .set_len(HUGE as u64)
         .unwrap();
     assert!(
         Command::new("mkfifo")
@@ -246,6 +248,7 @@ fn one_connection_serves_many_requests_also_when_they_come_at_once() {
         (&stream).write_all(&ask("/hello.txt")).unwrap();
         assert_eq!(Response::read(&mut answers, false).body, HELLO);
     }
+    let big = big();
     let mut many = Vec::new();
     for _ in 0..50 {
         many.extend(ask("/hello.txt"));
@@ -257,7 +260,7 @@ fn one_connection_serves_many_requests_also_when_they_come_at_once() {
     for _ in 0..50 {
         assert_eq!(Response::read(&mut answers, false).body, HELLO);
         assert_eq!(Response::read(&mut answers, false).status, 404);
-        assert!(Response::read(&mut answers, false).body == big());
+        assert!(Response::read(&mut answers, false).body == big);
     }
     writing.join().unwrap();
 }
@@ -625,7 +628,7 @@ fn a_client_that_does_not_read_is_cut_off() {
     while let Ok(n @ 1..) = stream.read(&mut buffer) {
         got += n;
     }
-    assert!(got < 256 << 20, "{got}");
+    assert!(got < HUGE, "{got}");
 }
 
 /// Watches for what another thread is about to do.
@@ -696,7 +699,7 @@ fn stopping_ends_idle_connections_at_once_and_lets_requests_end() {
     assert_eq!(idle.read(&mut [0]).unwrap(), 0);
     let mut rest = Vec::new();
     busy.read_to_end(&mut rest).unwrap();
-    assert!(rest.len() > 256 << 20, "the whole file: {}", rest.len());
+    assert!(rest.len() > HUGE, "the whole file: {}", rest.len());
     assert!(stopping.join().unwrap(), "nobody was cut off");
     assert_eq!(
         TcpStream::connect(site.addr).unwrap_err().kind(),
