@@ -398,6 +398,31 @@ fn readers_of_one_stream_get_each_byte_once() {
 }
 
 #[test]
+fn one_event_is_enough_for_all_who_wait() {
+    // All bytes come at once, and each reader takes only one: who is woken has to
+    // wake the next.
+    in_goroutine(|| {
+        const READERS: usize = 8;
+        for _ in 0..300 {
+            let (mut near, far) = pair();
+            let readers: Vec<_> = (0..READERS)
+                .map(|_| {
+                    let far = far.try_clone().unwrap();
+                    goweft::spawn(move || (&far).read(&mut [0; 1]).unwrap())
+                })
+                .collect();
+            for _ in 0..READERS {
+                goweft::task::yield_now();
+            }
+            near.write_all(&[1; READERS]).unwrap();
+            for reader in readers {
+                assert_eq!(reader.join().unwrap(), 1);
+            }
+        }
+    });
+}
+
+#[test]
 fn non_blocking_sockets_say_would_block() {
     both(|| {
         let listener = listener();

@@ -84,7 +84,9 @@ pub(crate) fn in_goroutine<F: FnOnce() + Send + 'static>(f: F) {
         let _ = done.send(());
     });
     wait(&finished);
-    assert!(goroutine.join().is_ok(), "the test failed in a goroutine");
+    if let Err(e) = goroutine.join() {
+        panic!("in a goroutine: {e:?}, {:?}", e.downcast_ref::<String>());
+    }
 }
 
 fn wait(finished: &mpsc::Receiver<()>) {
