@@ -18,3 +18,5 @@ pub(crate) mod spin;
 
 #[cfg(all(test, loom))]
 mod loom_models;
+#[cfg(all(test, loom))]
+mod loom_ring;
