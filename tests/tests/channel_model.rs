@@ -173,7 +173,10 @@ fn operate(ends: &[Ends], cases: &[Case], waits: bool, form: Form) -> Reply {
                 (Some(v), false) => match tx.try_send(v) {
                     Ok(()) => Ok(v),
                     Err(e) if e.is_full() => return None,
-                    Err(e) => Err(assert_eq!(e.into_inner(), v)),
+                    Err(e) => {
+                        assert_eq!(e.into_inner(), v);
+                        Err(())
+                    }
                 },
                 (None, true) => rx.recv().map_err(drop),
                 (None, false) => match rx.try_recv() {

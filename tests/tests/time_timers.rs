@@ -19,7 +19,7 @@ fn smoke() {
     assert_eq!(timer.channel().try_recv(), Err(TryRecvError::Empty));
     time::sleep_until(start + 7 * MS);
     assert!(time::since(start) >= 7 * MS);
-    assert_eq!(time::since(start + 3600_000 * MS), Duration::ZERO);
+    assert_eq!(time::since(start + 3_600_000 * MS), Duration::ZERO);
 }
 
 // TestSleep, TestAfter.
@@ -79,7 +79,7 @@ fn stop_and_reset_leave_nothing_stale() {
     assert!(!timer.stop());
     assert_eq!(timer.channel().try_recv(), Err(TryRecvError::Empty));
     assert!(!timer.reset(Duration::ZERO));
-    assert!(timer.reset(3600_000 * MS), "it was due and not received");
+    assert!(timer.reset(3_600_000 * MS), "it was due and not received");
     assert_eq!(timer.channel().try_recv(), Err(TryRecvError::Empty));
     assert!(timer.reset(MS));
     assert!(timer.channel().recv().is_ok());
@@ -91,7 +91,7 @@ fn stop_and_reset_leave_nothing_stale() {
 #[test]
 fn a_parked_receiver_follows_a_reset() {
     // Earlier: it is woken. Later: it waits on.
-    let timer = std::sync::Arc::new(Timer::new(3600_000 * MS));
+    let timer = std::sync::Arc::new(Timer::new(3_600_000 * MS));
     let receiver = {
         let timer = timer.clone();
         goweft::spawn(move || {
@@ -103,10 +103,10 @@ fn a_parked_receiver_follows_a_reset() {
     // However far it is, each of these is for the receive that it waits in.
     for _ in 0..2 {
         thread::sleep(2 * MS);
-        assert!(timer.reset(7200_000 * MS));
+        assert!(timer.reset(7_200_000 * MS));
         assert!(timer.reset(Duration::ZERO));
         let start = Instant::now();
-        while timer.reset(3600_000 * MS) {
+        while timer.reset(3_600_000 * MS) {
             // It was not received yet.
             timer.reset(Duration::ZERO);
             thread::sleep(MS);
@@ -144,7 +144,12 @@ fn a_ticker_keeps_its_phase() {
     assert!(ticker.reset(3 * MS));
     let next = ticker.channel().recv().unwrap();
     let after = ticker.channel().recv().unwrap();
-    assert!(after > next && (after - next).as_nanos() % (3 * MS).as_nanos() == 0);
+    assert!(
+        after > next
+            && (after - next)
+                .as_nanos()
+                .is_multiple_of((3 * MS).as_nanos())
+    );
     assert!(ticker.stop());
     assert!(!ticker.stop());
     assert_eq!(ticker.channel().try_recv(), Err(TryRecvError::Empty));

@@ -110,6 +110,7 @@ fn handshake() {
     super::atomic::fence(Ordering::SeqCst);
 }
 
+#[cfg_attr(loom, allow(dead_code, reason = "the models need some of it"))]
 impl Ring {
     /// `capacity` is 1 to 2^32; slot `i`'s stamp starts as `i`.
     pub(crate) fn new(capacity: usize) -> Ring {
