@@ -177,5 +177,7 @@ pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
 /// ```
 #[proc_macro]
 pub fn select(input: TokenStream) -> TokenStream {
-    select::expand(input.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+    select::expand(input.into())
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
 }

@@ -165,9 +165,10 @@ pub use task::{
 #[cfg(not(loom))]
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::defer::Deferred;
     pub use crate::channel::select::{
-        RecvOperand, SendArm, SendOperand, choose, choose_by, choose_now, receives, select_nothing, sends, slot_for,
+        RecvOperand, SendArm, SendOperand, choose, choose_by, choose_now, receives, select_nothing,
+        sends, slot_for,
     };
+    pub use crate::defer::Deferred;
     pub use crate::private::{go, go_with, main, test};
 }

@@ -25,13 +25,20 @@ unsafe impl<T: Send> Sync for ShortLock<T> {}
 
 impl<T> ShortLock<T> {
     pub(crate) const fn new(data: T) -> ShortLock<T> {
-        ShortLock { locked: AtomicBool::new(false), data: UnsafeCell::new(data) }
+        ShortLock {
+            locked: AtomicBool::new(false),
+            data: UnsafeCell::new(data),
+        }
     }
 
     /// Takes the lock. `Inside` shows that no preemption can stop the holder.
     #[inline]
     pub(crate) fn lock<'a>(&'a self, _inside: &Inside) -> ShortGuard<'a, T> {
-        if self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        if self
+            .locked
+            .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
             self.lock_contended();
         }
         ShortGuard { lock: self }
@@ -43,7 +50,10 @@ impl<T> ShortLock<T> {
         let mut rounds = 0u32;
         loop {
             if !self.locked.load(Ordering::Relaxed)
-                && self.locked.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+                && self
+                    .locked
+                    .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
+                    .is_ok()
             {
                 return;
             }

@@ -65,7 +65,7 @@ pub struct Metrics {
     pub overflows: u64,
     /// Looks at the netpoll.
     pub polls: u64,
-    /// Goroutines that a processor found woken by timers or the netpoll.
+    /// Goroutines that timers or the netpoll woke.
     pub woken: u64,
     /// OS threads made to run goroutines.
     pub threads: usize,
@@ -106,7 +106,7 @@ pub fn metrics() -> Metrics {
         stolen: sum(|c| &c.stolen),
         overflows: sum(|c| &c.overflows),
         polls: sum(|c| &c.polls),
-        woken: sum(|c| &c.woken),
+        woken: sum(|c| &c.woken) + lists::FOREIGN_WOKEN.load(Ordering::Relaxed),
         threads: m::count(),
         maxprocs: sched::procs(),
         idle_procs: lists::SLEEP.idle_now(),

@@ -31,7 +31,12 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Durati
 pub(crate) fn futex_wake(word: &AtomicU32) {
     // SAFETY: waking only compares the address.
     unsafe {
-        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1);
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
+            1,
+        );
     }
 }
 
@@ -118,7 +123,11 @@ pub(crate) fn pin_to_cpu(cpu: usize) -> io::Result<()> {
     unsafe { libc::CPU_SET(cpu, &mut set) };
     // SAFETY: `set` is as large as we say.
     let rc = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) };
-    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// A vector in pages of its own, for data that grows where nothing may be
@@ -136,7 +145,11 @@ impl<T: Copy> MappedVec<T> {
     const PAGE: usize = 4096;
 
     pub(crate) const fn new() -> Self {
-        MappedVec { base: std::ptr::null_mut(), bytes: 0, len: 0 }
+        MappedVec {
+            base: std::ptr::null_mut(),
+            bytes: 0,
+            len: 0,
+        }
     }
 
     /// Appends; aborts the process when there is no memory.
@@ -161,10 +174,13 @@ impl<T: Copy> MappedVec<T> {
         } else {
             // SAFETY: `base` and `bytes` are a mapping of ours, and no
             // reference into it is alive (`&mut self`).
-            let p = unsafe { libc::mremap(self.base.cast(), self.bytes, bytes, libc::MREMAP_MAYMOVE) };
+            let p =
+                unsafe { libc::mremap(self.base.cast(), self.bytes, bytes, libc::MREMAP_MAYMOVE) };
             (p != libc::MAP_FAILED).then_some(p.cast())
         };
-        let Some(base) = base else { crate::abort::fatal("out of memory for timers") };
+        let Some(base) = base else {
+            crate::abort::fatal("out of memory for timers")
+        };
         self.base = base.cast();
         self.bytes = bytes;
     }

@@ -149,9 +149,6 @@ impl<T> Sender<T> {
     /// The channel is closed or has no receivers, perhaps since this call waits.
     /// The value is in the error.
     ///
-    /// # Panics
-    /// When it would have to wait inside [`no_park`](crate::no_park).
-    ///
     /// # Examples
     ///
     /// ```
@@ -372,9 +369,6 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     /// The channel is closed and empty.
-    ///
-    /// # Panics
-    /// When it would have to wait inside [`no_park`](crate::no_park).
     ///
     /// # Examples
     ///

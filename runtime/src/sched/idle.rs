@@ -26,7 +26,7 @@ use std::sync::atomic::Ordering;
 #[inline]
 pub(crate) fn wake_for_work(inside: &mut Inside) {
     // The only P is ours: there is nobody to wake.
-    if lists::procs() == 1 && inside.p().is_some() {
+    if lists::procs() == 1 && inside.p().is_some_and(|p| p.index == 0) {
         return;
     }
     if SLEEP.wake_wanted() {
@@ -204,20 +204,19 @@ fn release_p(inside: &mut Inside, m: &'static M) {
     {
         lists::lock(inside).append_global(&mut half);
     }
-    let mut lists = lists::lock(inside);
     if p.index >= lists::procs() {
-        drop(lists);
-        return stop(inside, p);
+        stop(inside, p);
+    } else {
+        let mut lists = lists::lock(inside);
+        if let Some(bound) = claim_bound(&mut lists) {
+            give(bound, p, false);
+            drop(lists);
+            return deliver(Wake::Futex(bound));
+        }
+        lists.push_idle(p);
     }
-    if let Some(bound) = claim_bound(&mut lists) {
-        give(bound, p, false);
-        drop(lists);
-        return deliver(Wake::Futex(bound));
-    }
-    lists.push_idle(p);
     // Somebody must watch the netpoll and the timers while we are away.
-    let unwatched = lists.poller.is_null();
-    drop(lists);
+    let unwatched = lists::lock(inside).poller.is_null();
     // A goer without a sleep: fence and second look, on behalf of the P.
     SLEEP.before_second_look(false);
     if (unwatched || there_is_work()) && SLEEP.wake_wanted() {
@@ -245,7 +244,8 @@ pub(crate) fn give_to_bound(inside: &mut Inside, m: &'static M, p: &'static P) -
 
 /// A P beyond `maxprocs`, which nobody owns, stops: what is in its queue goes to
 /// the global one. Its timers stay where they are; everybody looks at the
-/// heaps of all Ps.
+/// heaps of all Ps. The caller looks for work afterwards: there may be an idle
+/// P that nobody was woken for.
 fn stop(inside: &mut Inside, p: &'static P) {
     let mut rest = GList::new();
     if let Some(g) = p.queue.take_next() {
@@ -258,8 +258,6 @@ fn stop(inside: &mut Inside, p: &'static P) {
     let mut lists = lists::lock(inside);
     lists.append_global(&mut rest);
     lists.push_idle_or_stop(p);
-    drop(lists);
-    wake_for_work(inside);
 }
 
 /// Step 15: `runnext` has been kept waiting beside an idle P.
@@ -294,28 +292,31 @@ pub(crate) fn rest(inside: &mut Inside, m: &'static M) {
     // SAFETY: null or a P.
     let p: Option<&'static P> = unsafe { m.p.get().as_ref() };
     let p = match p {
-        Some(p) if p.index >= lists::procs() => {
-            m.word.disown();
-            m.p.set(ptr::null());
-            stop(inside, p);
-            None
-        }
+        // It was to stop when its M saw it, and takes part again.
+        Some(p) if p.index < lists::procs() && has_own_work(p) => return,
         Some(p) => {
             m.word.disown();
             m.p.set(ptr::null());
-            Some(p)
+            if p.index < lists::procs() {
+                Some(p)
+            } else {
+                stop(inside, p);
+                None
+            }
         }
         None => None,
     };
-    let had_p = p.is_some();
     let mut lists = lists::lock(inside);
     if let Some(p) = p {
-        lists.push_idle(p);
+        // Its queue is empty, so it may also stop here.
+        lists.push_idle_or_stop(p);
     }
-    let place = take_place(&mut lists, m, had_p);
+    let place = take_place(&mut lists, m);
     drop(lists);
     SLEEP.before_second_look(m.searching.replace(false));
-    if had_p && there_is_work() && leave_place(inside, m) {
+    // Also without a P: submitters that saw us search relied on us, and a P that
+    // stopped left its work to whoever has an idle one.
+    if there_is_work() && leave_place(inside, m) {
         return;
     }
     match place {
@@ -324,17 +325,23 @@ pub(crate) fn rest(inside: &mut Inside, m: &'static M) {
     }
 }
 
-/// Only an M that had a P polls: when all Ps are busy they look at the netpoll
-/// themselves, and a sleeper beside them would take each event over a thread
-/// switch.
-fn take_place(lists: &mut Lists, m: &'static M, had_p: bool) -> Place {
-    if had_p && lists.poller.is_null() && poll::exists() {
+/// Beside an idle P somebody polls. When all Ps are busy nobody does: they look at
+/// the netpoll themselves, and a sleeper beside them would take each event over
+/// a thread switch.
+fn take_place(lists: &mut Lists, m: &'static M) -> Place {
+    // The count changes under this lock only.
+    if SLEEP.idle_now() != 0 && lists.poller.is_null() && poll::exists() {
         lists.poller = m;
         Place::Poller
     } else {
         lists.spare.push_front(m);
         Place::Spare
     }
+}
+
+/// Whether something is in the queue of `p`, which is the caller's.
+fn has_own_work(p: &'static P) -> bool {
+    p.queue.peek_next().is_some() || p.queue.len() != 0
 }
 
 /// Takes `m`, which saw work, from its place back to an idle P. False: it has

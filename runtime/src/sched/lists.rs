@@ -174,5 +174,8 @@ pub(crate) fn foreign_random() -> u32 {
 /// Goroutines that were spawned by threads without a P.
 pub(crate) static FOREIGN_SPAWNED: AtomicU64 = AtomicU64::new(0);
 
+/// Goroutines that a thread without a P found woken by timers or the netpoll.
+pub(crate) static FOREIGN_WOKEN: AtomicU64 = AtomicU64::new(0);
+
 /// Threads asked for and not yet made; the monitor makes them.
 pub(crate) static THREADS_WANTED: AtomicU32 = AtomicU32::new(0);

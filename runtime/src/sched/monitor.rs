@@ -104,7 +104,9 @@ fn sleep(deep: bool, tick: Nanos) {
     } else {
         sys::futex_wait(&KICKED, 0, Some(Duration::from_nanos(tick)));
     }
-    KICKED.store(0, Ordering::Release);
+    // A swap, not a store: whoever kicked before it is seen below with what it
+    // kicked for, and whoever kicks after it wakes us.
+    KICKED.swap(0, Ordering::AcqRel);
 }
 
 /// One P. True: look again soon.
@@ -165,6 +167,7 @@ fn watch_outside(inside: &mut Inside, now: Nanos) -> bool {
     if unwatched {
         poll::look(inside, now, &mut out);
     }
+    lists::FOREIGN_WOKEN.fetch_add(out.len() as u64, Ordering::Relaxed);
     inside.enqueue_all(&mut out);
     due < now + LONG || (unwatched && poll::anything_registered())
 }

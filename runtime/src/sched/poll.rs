@@ -145,6 +145,7 @@ pub(crate) fn sleep(inside: &mut Inside, m: &'static M) {
         let has_work = out.len() != 0;
         let has_p = idle::poller_returns(inside, m, has_work);
         if has_work && !has_p {
+            lists::FOREIGN_WOKEN.fetch_add(out.len() as u64, Ordering::Relaxed);
             lists::lock(inside).append_global(&mut out);
         }
         if has_p {

@@ -142,7 +142,8 @@ pub(crate) fn spawn<F: FnOnce()>(f: F, spec: Spec) -> io::Result<(GRef, u64)> {
         }
     };
     g.id.store(id, Ordering::Relaxed);
-    g.permit.store(crate::task::first_permit(id), Ordering::Relaxed);
+    g.permit
+        .store(crate::task::first_permit(id), Ordering::Relaxed);
     g.set_class(class);
     g.cold.set(cold);
     g.spawned_at.set(Some(spec.at));

@@ -117,9 +117,6 @@ impl<T> Mutex<T> {
 
 impl<T: ?Sized> Mutex<T> {
     /// Locks, and waits until it can.
-    ///
-    /// # Panics
-    /// When it would have to wait inside `no_park`.
     #[inline]
     pub fn lock(&self) -> MutexGuard<'_, T> {
         if !self.raw.try_lock() {

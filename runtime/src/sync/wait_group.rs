@@ -108,9 +108,6 @@ impl WaitGroup {
     }
 
     /// Waits until the counter is zero.
-    ///
-    /// # Panics
-    /// When it would have to wait inside `no_park`.
     pub fn wait(&self) {
         self.shared.wait(NEVER);
     }

@@ -37,9 +37,6 @@ pub fn since(earlier: Instant) -> Duration {
 
 /// Waits until `deadline`; returns at once when it has passed.
 ///
-/// # Panics
-/// Inside `no_park`, when it would have to wait.
-///
 /// # Examples
 ///
 /// ```
