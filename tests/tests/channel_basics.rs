@@ -280,13 +280,11 @@ fn a_value_may_use_its_channel_when_it_is_dropped() {
 #[test]
 fn large_small_and_empty_values_arrive_whole() {
     fn through<T: Send + PartialEq + Clone + std::fmt::Debug + 'static>(value: T) {
-        let makers: [fn(usize) -> (Sender<T>, Receiver<T>); 3] = [
-            |_| channel::bounded(0),
-            channel::bounded,
-            |_| channel::unbounded(),
-        ];
-        for make in makers {
-            let (tx, rx) = make(3);
+        for (tx, rx) in [
+            channel::bounded(0),
+            channel::bounded(3),
+            channel::unbounded(),
+        ] {
             let sent = value.clone();
             let sender = thread::spawn(move || {
                 for _ in 0..100 {

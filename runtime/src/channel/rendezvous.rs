@@ -149,10 +149,14 @@ impl<T> Channel<T> {
 
     /// Sends the value at `slot`, or receives one into it.
     ///
+    /// Here are the two ways that matter: the partner waits already, or we park
+    /// until it comes. All else is in `run_from`.
+    ///
     /// # Safety
     /// `slot` holds a T (to send) or has room for one (to receive). After `Done`
     /// it is the other way round.
-    #[inline]
+    // Always: two callers, each with a constant side.
+    #[inline(always)]
     pub(crate) unsafe fn run(
         &self,
         inside: &mut Inside,
@@ -160,15 +164,67 @@ impl<T> Channel<T> {
         slot: *mut T,
         deadline: Nanos,
     ) -> Outcome {
+        if deadline == TRY && !self.may_meet(side) {
+            return Outcome::TimedOut;
+        }
+        let mut state = self.state.lock(inside);
+        if !state.closed {
+            if let Some(found) = state.of(side.other()).pop_plain() {
+                // SAFETY: our slot is as the caller promised, theirs as the
+                // owner of the record did; `Done` tells both.
+                unsafe { Channel::<T>::copy(side, slot.cast(), found.slot()) };
+                let partner = found.give_plain(Verdict::Done);
+                self.unlock(state);
+                inside.ready(partner);
+                return Outcome::Done;
+            }
+            if state.of(side.other()).is_empty() && deadline == NEVER {
+                let waiter = inside.prepare(side.reason());
+                let record = Record::single(waiter, slot.cast());
+                // SAFETY: it stays here until the verdict.
+                unsafe { state.of(side).push_back(&record) };
+                self.unlock(state);
+                inside.park(waiter, NEVER);
+                let mut verdict = record.verdict();
+                if !verdict.is_final() {
+                    verdict = self.wait_on(inside, side, &record);
+                }
+                match verdict {
+                    Verdict::Done => return Outcome::Done,
+                    Verdict::Closed => return Outcome::Closed,
+                    // The select that had chosen us gave up.
+                    // SAFETY: the caller's promise; nothing happened yet.
+                    _ => return unsafe { self.run_from(inside, side, slot, deadline, true) },
+                }
+            }
+        }
+        drop(state);
         // SAFETY: the caller's promise.
         unsafe { self.run_from(inside, side, slot, deadline, false) }
+    }
+
+    /// The final verdict on a record without a deadline whose owner was woken
+    /// for no reason.
+    #[cold]
+    #[inline(never)]
+    fn wait_on(&self, inside: &mut Inside, side: Side, record: &Record) -> Verdict {
+        let state = self.state.lock(inside);
+        if record.verdict().is_final() {
+            return record.verdict();
+        }
+        let waiter = inside.prepare(side.reason());
+        record.renew(waiter);
+        drop(state);
+        // Without a deadline there is always a verdict.
+        self.wait(inside, side, record, waiter, NEVER)
+            .unwrap_or(Verdict::Retry)
     }
 
     /// `run`, with a place at the front of the queue for one who had it before.
     ///
     /// # Safety
     /// As `run`.
-    #[inline]
+    #[inline(never)]
     unsafe fn run_from(
         &self,
         inside: &mut Inside,
@@ -177,9 +233,6 @@ impl<T> Channel<T> {
         deadline: Nanos,
         mut front: bool,
     ) -> Outcome {
-        if deadline == TRY && !self.may_meet(side) {
-            return Outcome::TimedOut;
-        }
         let slot = slot.cast::<()>();
         loop {
             let mut state = self.state.lock(inside);
@@ -348,8 +401,8 @@ impl<T> Flavor for Channel<T> {
             return None;
         }
         if !slot.is_null() {
-            // SAFETY: a slot that a select gives is as `run` wants it.
-            return match unsafe { self.run(inside, side, slot.cast(), TRY) } {
+            // SAFETY: a slot that a select gives is as `run_from` wants it.
+            return match unsafe { self.run_from(inside, side, slot.cast(), TRY, false) } {
                 Outcome::Done => Some(Token::Received),
                 Outcome::Closed => Some(Token::Closed),
                 Outcome::TimedOut => None,

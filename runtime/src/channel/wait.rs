@@ -164,6 +164,19 @@ impl Record {
         self.slot
     }
 
+    /// Whether it is a single operation with a place: nobody else can claim it, and
+    /// it needs nothing but a copy and a verdict.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.choice.is_null()
+    }
+
+    /// `give` for a record that [is plain](Self::is_plain).
+    #[inline]
+    pub(crate) fn give_plain(&self, verdict: Verdict) -> Waiter {
+        self.resolve(verdict)
+    }
+
     /// Whether there is no place for the value yet.
     #[inline]
     pub(crate) fn is_late(&self) -> bool {
@@ -260,6 +273,7 @@ impl Record {
 
     /// Under the lock: the final verdict on a held record, which must not be
     /// touched afterwards.
+    #[inline]
     pub(crate) fn resolve(&self, verdict: Verdict) -> Waiter {
         let waiter = self.waiter.get();
         self.verdict.store(verdict as u8, Ordering::Release);
@@ -321,6 +335,23 @@ impl Queue {
     #[inline]
     pub(crate) fn first(&self) -> Option<Found> {
         NonNull::new(self.head.cast_mut()).map(Found)
+    }
+
+    /// Takes the first one out if it [is plain](Record::is_plain).
+    #[inline]
+    pub(crate) fn pop_plain(&mut self) -> Option<Found> {
+        let first = self.first()?;
+        if !first.is_plain() {
+            return None;
+        }
+        self.head = first.next.get();
+        first.linked.set(false);
+        // SAFETY: a linked record is alive.
+        match unsafe { self.head.as_ref() } {
+            Some(next) => next.prev.set(ptr::null()),
+            None => self.tail = ptr::null(),
+        }
+        Some(first)
     }
 
     /// The one behind `record`.
