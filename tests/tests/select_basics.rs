@@ -1,5 +1,8 @@
 //! What `select!` and `Select` choose, from threads and goroutines.
 
+// The expansion of `select!` needs no unsafe code in the user's crate.
+#![forbid(unsafe_code)]
+
 use goweft::channel::{self, Receiver, RecvError, Select, SendError, Sender, TryRecvError};
 use goweft::select;
 use std::cell::Cell;
@@ -471,4 +474,44 @@ fn misuse_of_an_operation_is_refused() {
     // And nothing is lost.
     assert_eq!(rx.try_recv(), Ok(1));
     assert!(catch_unwind(AssertUnwindSafe(|| Select::new().remove(0))).is_err());
+}
+
+#[test]
+fn every_ready_arm_is_chosen_equally_often() {
+    const N: usize = 8_000;
+    let (ready_tx, ready) = channel::unbounded();
+    let mut counts = [0; 4];
+    for i in 0..N {
+        ready_tx.send(i).unwrap();
+        // Two arms are not ready: they must not shift the odds.
+        let nothing = channel::never::<usize>();
+        let which = select! {
+            recv(ready) -> _ => 0,
+            recv(nothing) -> _ => unreachable!(),
+            recv(ready) -> _ => 1,
+            recv(nothing) -> _ => unreachable!(),
+            recv(ready) -> _ => 2,
+            recv(ready) -> _ => 3,
+        };
+        counts[which] += 1;
+    }
+    // 2,000 each; the standard deviation is 39.
+    assert!(
+        counts.iter().all(|&n: &usize| n.abs_diff(N / 4) < 300),
+        "{counts:?}"
+    );
+
+    let mut counts = [0; 3];
+    let mut sel = Select::new();
+    (0..3).for_each(|_| _ = sel.recv(&ready));
+    for i in 0..N {
+        ready_tx.send(i).unwrap();
+        let op = sel.select();
+        counts[op.index()] += 1;
+        op.recv(&ready).unwrap();
+    }
+    assert!(
+        counts.iter().all(|&n: &usize| n.abs_diff(N / 3) < 300),
+        "{counts:?}"
+    );
 }

@@ -36,11 +36,17 @@ use std::time::{Duration, Instant};
 /// assert_eq!(operation.index(), 3);
 /// assert_eq!(operation.recv(&channels[3].1), Ok(7));
 /// ```
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Select<'a> {
     /// By index; None where one was removed.
     cases: Vec<Option<Operation<'a>>>,
 }
+
+// SAFETY: it names channels, which are shared between threads anyway. Values are moved only
+// by those who have a handle too, where it may be used.
+unsafe impl Send for Select<'_> {}
+// SAFETY: as above; a shared reference does nothing.
+unsafe impl Sync for Select<'_> {}
 
 #[derive(Clone, Copy)]
 struct Operation<'a> {
