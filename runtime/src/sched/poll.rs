@@ -118,25 +118,33 @@ pub(crate) fn sleep(inside: &mut Inside, m: &'static M) {
     let Some(poller) = POLLER.get() else { return };
     loop {
         let mut out = GList::new();
-        let until = earliest();
-        GATE.close(until);
-        // The second look: a timer set before this would not see the gate.
-        let timeout = match earliest().min(until) {
-            NEVER => None,
-            when => Some(Duration::from_nanos(when.saturating_sub(clock::now()))),
-        };
-        let polled = poller.try_poll(timeout, EVENTS, &mut |w| {
-            // SAFETY: as in `look`.
-            inside.ready_into(
-                unsafe { super::Waiter::from_words(w.who, w.ticket) },
-                &mut out,
-            );
+        let polled = poller.try_acquire().map(|mut polling| {
+            // The gate belongs to whoever has the poller: one that was claimed and
+            // is on its way out must not open it for its successor.
+            let until = earliest();
+            GATE.close(until);
+            // The second look: a timer set before this would not see the gate. And
+            // the successor may have taken the kick that was meant for us.
+            let timeout = match earliest().min(until) {
+                _ if m.next_p.load(Ordering::Acquire) != 0 => Some(Duration::ZERO),
+                NEVER => None,
+                when => Some(Duration::from_nanos(when.saturating_sub(clock::now()))),
+            };
+            let polled = polling.poll(timeout, EVENTS, &mut |w| {
+                // SAFETY: as in `look`.
+                inside.ready_into(
+                    unsafe { super::Waiter::from_words(w.who, w.ticket) },
+                    &mut out,
+                );
+            });
+            GATE.open();
+            polled
         });
-        GATE.open();
         let now = clock::now();
         LAST_POLL.store(now, Ordering::Relaxed);
         match polled {
-            // Another thread is looking, without waiting: it will be done soon.
+            // Another thread is looking, without waiting, or is on its way out: it
+            // will be done soon.
             None => std::thread::yield_now(),
             Some(Err(e)) => crate::abort::fatal(&format!("the netpoll failed: {e}")),
             Some(Ok(_)) => {}
@@ -147,6 +155,8 @@ pub(crate) fn sleep(inside: &mut Inside, m: &'static M) {
         if has_work && !has_p {
             lists::FOREIGN_WOKEN.fetch_add(out.len() as u64, Ordering::Relaxed);
             lists::lock(inside).append_global(&mut out);
+            // A P may have become idle since, after its look at that queue.
+            idle::wake_for_work(inside);
         }
         if has_p {
             // One is run here at once; somebody is woken for more than that.
