@@ -393,20 +393,22 @@ impl Ring {
         }
     }
 
-    /// Whether a push would find room now.
+    /// Whether there is room now, also for a reservation.
     pub(crate) fn can_push(&self) -> bool {
         loop {
-            if let Some(room) = self.room(self.tail.load(Ordering::SeqCst)) {
-                return room > 0;
+            let tail = self.tail.load(Ordering::SeqCst);
+            if let Some(room) = self.room(tail) {
+                return room > 0 && tail & RESERVED != RESERVED;
             }
         }
     }
 
-    /// Whether a pop would find a value now.
+    /// Whether a value is there now, also for a reservation.
     pub(crate) fn can_pop(&self) -> bool {
         loop {
-            if let Some(available) = self.available(self.head.load(Ordering::SeqCst)) {
-                return available > 0;
+            let head = self.head.load(Ordering::SeqCst);
+            if let Some(available) = self.available(head) {
+                return available > 0 && head & RESERVED != RESERVED;
             }
         }
     }
@@ -469,5 +471,151 @@ impl Side {
             Side::Send => SENDER,
             Side::Receive => RECEIVER,
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    struct Slots {
+        ring: Ring,
+        stamps: Vec<AtomicU64>,
+    }
+
+    impl Slots {
+        fn new(capacity: usize) -> Slots {
+            Slots {
+                ring: Ring::new(capacity),
+                stamps: (0..capacity as u64).map(AtomicU64::new).collect(),
+            }
+        }
+
+        fn push(&self) -> Option<usize> {
+            match self.ring.push(|i| &self.stamps[i]) {
+                Push::Ok(place) => Some(self.release(place)),
+                _ => None,
+            }
+        }
+
+        fn pop(&self) -> Option<usize> {
+            match self.ring.pop(|i| &self.stamps[i]) {
+                Pop::Ok(place) => Some(self.release(place)),
+                _ => None,
+            }
+        }
+
+        fn release(&self, place: Place) -> usize {
+            let index = place.index;
+            place.release(&self.stamps[index]);
+            index
+        }
+    }
+
+    #[test]
+    fn places_go_round_at_every_capacity() {
+        for capacity in 1..20 {
+            let slots = Slots::new(capacity);
+            let (mut pushed, mut popped) = (0, 0);
+            for round in 0..10 * capacity {
+                // Fill, then take a number that drifts.
+                while let Some(index) = slots.push() {
+                    assert_eq!(index, pushed % capacity);
+                    pushed += 1;
+                    assert_eq!(slots.ring.len(), pushed - popped);
+                }
+                assert_eq!(slots.ring.len(), capacity);
+                for _ in 0..=round % capacity {
+                    assert_eq!(slots.pop(), Some(popped % capacity));
+                    popped += 1;
+                    assert_eq!(slots.ring.len(), pushed - popped);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn positions_wrap_around() {
+        let slots = Slots::new(3);
+        // Just before the last lap that 48 bits can count.
+        let last_lap = POSITION & !(slots.ring.one_lap - 1);
+        slots.ring.head.store(last_lap, Ordering::Relaxed);
+        slots.ring.tail.store(last_lap, Ordering::Relaxed);
+        for (i, stamp) in slots.stamps.iter().enumerate() {
+            stamp.store(last_lap + i as u64, Ordering::Relaxed);
+        }
+        for round in 0..20 {
+            assert_eq!(slots.push(), Some(round % 3));
+            assert!(slots.ring.can_pop());
+            assert_eq!(slots.pop(), Some(round % 3));
+            assert_eq!(slots.pop(), None);
+        }
+        (0..3).for_each(|_| assert!(slots.push().is_some()));
+        assert_eq!(slots.push(), None);
+    }
+
+    #[test]
+    fn reservations_count_as_used() {
+        let slots = Slots::new(3);
+        assert!(slots.push().is_some());
+        assert!(matches!(slots.ring.reserve_push(), Push::Ok(())));
+        assert!(matches!(slots.ring.reserve_push(), Push::Ok(())));
+        assert!(matches!(slots.ring.reserve_push(), Push::Full));
+        assert!(slots.push().is_none() && !slots.ring.can_push());
+        slots.ring.undo_push();
+        assert!(slots.push().is_some());
+        assert!(
+            slots
+                .ring
+                .commit_push(|i| &slots.stamps[i])
+                .map(|p| slots.release(p))
+                .is_some()
+        );
+        assert_eq!(slots.ring.len(), 3);
+        // And the same for values.
+        assert!(matches!(slots.ring.reserve_pop(), Pop::Ok(())));
+        assert!(slots.pop().is_some() && slots.pop().is_some());
+        assert!(slots.pop().is_none() && !slots.ring.can_pop());
+        assert!(
+            slots.push().is_some(),
+            "what is reserved takes no room beyond its own"
+        );
+        assert!(slots.ring.close());
+        assert!(slots.pop().is_some());
+        // Closed, but not drained: what is reserved may come back.
+        assert!(matches!(slots.ring.pop(|i| &slots.stamps[i]), Pop::Empty));
+        slots.ring.undo_pop();
+        assert!(slots.pop().is_some());
+        assert!(matches!(slots.ring.pop(|i| &slots.stamps[i]), Pop::Drained));
+    }
+
+    #[test]
+    fn there_is_an_end_to_reservations() {
+        let most = (RESERVED / RESERVE) as usize;
+        let slots = Slots::new(most + 10);
+        for _ in 0..most {
+            assert!(matches!(slots.ring.reserve_push(), Push::Ok(())));
+        }
+        assert!(matches!(slots.ring.reserve_push(), Push::Full));
+        assert!(
+            !slots.ring.can_push(),
+            "or a select would try again and again"
+        );
+        assert!(slots.push().is_some(), "a plain push needs no reservation");
+        slots.ring.undo_push();
+        assert!(slots.ring.can_push());
+    }
+
+    #[test]
+    fn after_close_commits_fail() {
+        let slots = Slots::new(1);
+        assert!(matches!(slots.ring.reserve_push(), Push::Ok(())));
+        assert!(slots.ring.close() && !slots.ring.close());
+        assert!(slots.ring.commit_push(|i| &slots.stamps[i]).is_none());
+        assert!(matches!(
+            slots.ring.push(|i| &slots.stamps[i]),
+            Push::Closed
+        ));
+        assert!(matches!(slots.ring.pop(|i| &slots.stamps[i]), Pop::Drained));
     }
 }
