@@ -6,6 +6,11 @@
 //! under loom (`RUSTFLAGS="--cfg loom"`), where the rest of the crate is not
 //! compiled. `README.md` beside this file has the states and numbered steps.
 
+#![cfg_attr(
+    loom,
+    allow(dead_code, reason = "under loom only the models use these")
+)]
+
 pub(crate) mod atomic;
 pub(crate) mod gword;
 pub(crate) mod local_queue;
