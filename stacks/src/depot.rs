@@ -34,8 +34,6 @@ pub(crate) struct Depot {
     /// Held by the one who maps or carves for this class.
     growing: Spin<()>,
     pub(crate) free: Spin<Free>,
-    /// Slots that `trim` has in hand. Changed under the lock of `free`.
-    pub(crate) trimming: AtomicUsize,
 }
 
 /// The free slots of one class.
@@ -50,6 +48,8 @@ pub(crate) struct Free {
     pub(crate) slots: usize,
     /// Slots handed out to be carved.
     pub(crate) carved: usize,
+    /// Free slots that `trim` has in hand.
+    pub(crate) trimming: usize,
     /// Fewest warm ones since `trim::decay` last looked.
     pub(crate) warm_low: usize,
     /// Most slots that were out of the depot at a time.
@@ -70,10 +70,14 @@ pub(crate) fn of(class: Class) -> &'static Depot {
 }
 
 impl Free {
-    /// Slots that are out of the depot: in use, in magazines, or being carved
-    /// or trimmed.
+    /// Slots that are free: warm, cold, or for a moment in the hands of `trim`.
+    pub(crate) fn free(&self) -> usize {
+        self.warm.len() + self.cold.len() + self.trimming
+    }
+
+    /// Slots that are out of the depot: in use, in magazines, or being carved.
     pub(crate) fn out(&self) -> usize {
-        self.carved - self.warm.len() - self.cold.len() - self.broken.len()
+        self.carved - self.free() - self.broken.len()
     }
 
     fn note_out(&mut self) {
@@ -111,10 +115,10 @@ impl Depot {
                 fresh: ptr::null(),
                 slots: 0,
                 carved: 0,
+                trimming: 0,
                 warm_low: 0,
                 high_water: 0,
             }),
-            trimming: AtomicUsize::new(0),
         }
     }
 
@@ -254,7 +258,7 @@ impl Depot {
             let Some(slot) = free.uncarved() else {
                 // What is free is for a moment in the hands of `trim`, or of
                 // another taker whose carving fails.
-                patience -= usize::from(self.trimming.load(Ordering::Relaxed) == 0);
+                patience -= usize::from(free.trimming == 0);
                 drop(free);
                 if patience == 0 {
                     return Err(io::Error::from_raw_os_error(libc::ENOMEM));

@@ -53,7 +53,7 @@ impl Stats {
             promised: depot.reserved(),
             live: free.out(),
             high_water: free.high_water,
-            free: free.warm.len() + cold,
+            free: free.free(),
             cold,
             fresh: slots - carved,
             slabs: 0,

@@ -11,7 +11,6 @@ use crate::list::List;
 use crate::slab::Slot;
 use crate::sys;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::Ordering;
 
 /// Warm stacks that a depot keeps through a trim: at most this many,
 const KEEP_SLOTS: usize = 1024;
@@ -57,14 +56,14 @@ fn trim_to(class: Class, keep: usize) -> usize {
         if free.warm.len() <= keep {
             return 0;
         }
-        depot.trimming.fetch_add(free.warm.len(), Ordering::Relaxed);
+        free.trimming += free.warm.len();
         free.warm.take()
     };
     // Walk without the lock; those last used stay.
     let mut rest = kept.split_off(keep);
     {
         let mut free = depot.free.lock();
-        depot.trimming.fetch_sub(kept.len(), Ordering::Relaxed);
+        free.trimming -= kept.len();
         free.warm.prepend(kept);
     }
     rest.sort();
@@ -111,7 +110,7 @@ fn discard(class: Class, depot: &Depot, mut list: List) -> usize {
         }
     }
     let mut free = depot.free.lock();
-    depot.trimming.fetch_sub(len, Ordering::Relaxed);
+    free.trimming -= len;
     free.cold.prepend(cold);
     free.warm.prepend(warm);
     bytes
