@@ -190,8 +190,8 @@ impl Machines {
         }
         let mut idle = self.idle.lock().unwrap();
         if *idle == 0 {
-            drop(idle);
             self.sleep.stop_searching();
+            drop(idle);
             return;
         }
         *idle -= 1;
@@ -297,6 +297,39 @@ fn loom_l5_the_last_searcher_does_not_strand_what_came_while_it_searched() {
         }
         goer.join().unwrap();
         pusher.join().unwrap();
+        m.nothing_is_forgotten();
+    });
+}
+
+#[test]
+fn loom_l5_a_searchers_place_given_back_strands_nobody() {
+    check(3, || {
+        let m = Arc::new(Machines::new());
+        *m.idle.lock().unwrap() = 1;
+        m.sleep.idle();
+        // Takes the idle P for itself (a poller that comes back, the end of `blocking`).
+        let taker = {
+            let m = m.clone();
+            thread::spawn(move || {
+                {
+                    let mut idle = m.idle.lock().unwrap();
+                    if *idle == 0 {
+                        return;
+                    }
+                    *idle -= 1;
+                    m.sleep.busy();
+                }
+                while m.take() {}
+                m.rest(false);
+            })
+        };
+        let first = {
+            let m = m.clone();
+            thread::spawn(move || m.submit())
+        };
+        m.submit();
+        taker.join().unwrap();
+        first.join().unwrap();
         m.nothing_is_forgotten();
     });
 }

@@ -48,8 +48,9 @@ fn wake_one(inside: &mut Inside) {
     loop {
         let mut lists = lists::lock(inside);
         let Some(p) = lists.pop_idle() else {
-            drop(lists);
-            // All Ps are busy: each looks at every queue before it sleeps.
+            // All Ps are busy: each looks at every queue before it sleeps. Under
+            // the lock: a P that becomes idle after this finds the place free, so
+            // that nobody relies on a searcher that there is not.
             return SLEEP.stop_searching();
         };
         // Bound Ms first, each with a P of its own; they do not search, so the
@@ -213,7 +214,8 @@ fn release_p(inside: &mut Inside, m: &'static M) {
             drop(lists);
             return deliver(Wake::Futex(bound));
         }
-        lists.push_idle(p);
+        // `maxprocs` may have changed since we looked.
+        lists.push_idle_or_stop(p);
     }
     // Somebody must watch the netpoll and the timers while we are away.
     let unwatched = lists::lock(inside).poller.is_null();
@@ -363,6 +365,7 @@ fn leave_place(inside: &mut Inside, m: &'static M) -> bool {
     own(m, p);
     SLEEP.search();
     m.searching.set(true);
+    monitor::wake_if_asleep();
     true
 }
 
@@ -411,8 +414,8 @@ pub(crate) fn enlist(inside: &Inside, m: &'static M, for_work: bool) {
         }
         None => {
             lists.spare.push_front(m);
-            drop(lists);
             if for_work {
+                // Under the lock, as in `wake_one`.
                 SLEEP.stop_searching();
             }
         }

@@ -129,14 +129,14 @@ fn watch(inside: &mut Inside, p: &'static P, look: &mut Look, now: Nanos) -> boo
         lists::lock(inside).push_global(g);
         idle::wake_for_work(inside);
     }
-    let waits = runnext.is_some()
-        || p.queue.len() != 0
-        || lists::global_len() != 0
-        || lists::bound_len() != 0;
+    // What a yield did not submit, and what no thread could be made for, is
+    // submitted here.
+    let queued = p.queue.len() != 0 || lists::global_len() != 0 || lists::bound_len() != 0;
+    let waits = runnext.is_some() || queued;
     if waits && now.saturating_sub(look.since) >= start::time_slice() {
         ask(p);
     }
-    if p.queue.len() != 0 && SLEEP.idle_now() != 0 {
+    if queued && SLEEP.idle_now() != 0 {
         idle::wake_for_work(inside);
     }
     waits && SLEEP.idle_now() != 0

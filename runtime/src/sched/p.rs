@@ -14,6 +14,7 @@ use crossbeam_utils::CachePadded;
 use goweft_stacks::Magazine;
 use std::cell::{Cell, UnsafeCell};
 use std::ptr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// The most Ps there can be.
@@ -102,8 +103,10 @@ pub(crate) fn get(index: usize) -> Option<&'static P> {
 }
 
 /// Makes the Ps of indices below `n` that are not there yet. Allocates: outside
-/// the runtime, and by one thread at a time.
+/// the runtime.
 pub(crate) fn make_up_to(n: usize) {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = MAKING.lock().unwrap_or_else(|e| e.into_inner());
     let made = count();
     let places = PS.iter().enumerate().take(n.min(MAX_PROCS)).skip(made);
     for (index, place) in places {

@@ -75,7 +75,8 @@ fn find(inside: &mut Inside, m: &'static M) -> Option<GRef> {
         if idle::give_to_bound(inside, m, p) {
             return None;
         }
-        if let Some(g) = outside_work(inside, p, asked) {
+        look_outside(inside, p, asked);
+        if let Some(g) = by_turns(inside, p, asked, n / LOOP_EVERY) {
             return Some(g);
         }
     }
@@ -85,8 +86,8 @@ fn find(inside: &mut Inside, m: &'static M) -> Option<GRef> {
     nothing_here(inside, m, p)
 }
 
-/// Timers, netpoll (if it is time) and one from the global queue.
-fn outside_work(inside: &mut Inside, p: &'static P, asked: bool) -> Option<GRef> {
+/// Timers, and the netpoll if it is time: what they wake goes to the own queue.
+fn look_outside(inside: &mut Inside, p: &'static P, asked: bool) {
     let now = clock::now();
     let mut out = GList::new();
     poll::collect_due(inside, p, now, &mut out);
@@ -95,10 +96,27 @@ fn outside_work(inside: &mut Inside, p: &'static P, asked: bool) -> Option<GRef>
         poll::look(inside, now, &mut out);
     }
     poll::enqueue_found(inside, p, &mut out);
-    if lists::global_len() == 0 {
-        return None;
+}
+
+/// The head of the own queue or of the global one, which take turns. Both come
+/// before `runnext`, which two goroutines that wake each other keep full for ever.
+///
+/// One that was asked to yield is at the end of the global queue: after an ask
+/// the own queue and `runnext` come first.
+fn by_turns(inside: &mut Inside, p: &'static P, asked: bool, turn: u32) -> Option<GRef> {
+    let own_first = asked || turn.is_multiple_of(2);
+    if own_first && let Some(g) = p.queue.pop() {
+        return Some(g);
     }
-    lists::lock(inside).pop_global()
+    if asked && let Some(g) = p.queue.take_next() {
+        return Some(g);
+    }
+    if lists::global_len() != 0
+        && let Some(g) = lists::lock(inside).pop_global()
+    {
+        return Some(g);
+    }
+    p.queue.pop()
 }
 
 /// The own queue is empty.

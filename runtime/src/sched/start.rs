@@ -18,7 +18,10 @@ static STARTED: AtomicBool = AtomicBool::new(false);
 static START: Once = Once::new();
 static CLASS: AtomicU8 = AtomicU8::new(0);
 static SLICE: AtomicU64 = AtomicU64::new(10_000_000);
-static THREADS: Mutex<usize> = Mutex::new(0);
+static THREADS: Mutex<Threads> = Mutex::new(Threads {
+    made: 0,
+    slot: None,
+});
 
 /// Starts the runtime unless it runs; the class of stacks by default.
 ///
@@ -89,27 +92,32 @@ pub(crate) fn add_machine() {
     }
 }
 
+/// The threads of Ms.
+struct Threads {
+    made: usize,
+    /// A slot of the table whose thread the system refused: for the next one.
+    slot: Option<&'static M>,
+}
+
 /// Makes an M. With `for_work` it starts with an idle P, if one is left.
 fn make_machine(for_work: bool) -> io::Result<()> {
+    let full = |what| Err(io::Error::new(io::ErrorKind::QuotaExceeded, what));
     let mut threads = THREADS.lock().unwrap_or_else(|e| e.into_inner());
-    if *threads >= config::max_threads() {
-        return Err(io::Error::new(
-            io::ErrorKind::QuotaExceeded,
-            "max_threads is reached",
-        ));
+    if threads.made >= config::max_threads() {
+        return full("max_threads is reached");
     }
-    let Some(slot) = m::new_slot() else {
-        return Err(io::Error::new(
-            io::ErrorKind::QuotaExceeded,
-            "the table of threads is full",
-        ));
+    let Some(slot) = threads.slot.take().or_else(m::new_slot) else {
+        return full("the table of threads is full");
     };
-    let name = format!("goweft-{}", slot.index.get());
-    thread::Builder::new()
-        .name(name)
+    let spawned = thread::Builder::new()
+        .name(format!("goweft-{}", slot.index.get()))
         .stack_size(256 * 1024)
-        .spawn(move || machine(slot))?;
-    *threads += 1;
+        .spawn(move || machine(slot));
+    if let Err(e) = spawned {
+        threads.slot = Some(slot);
+        return Err(e);
+    }
+    threads.made += 1;
     // From here on it can be given a P; it sees that when it is up.
     idle::enlist(&Inside::foreign(), slot, for_work);
     Ok(())
@@ -138,10 +146,10 @@ fn machine(m: &'static M) {
 /// too many stops when its M next schedules.
 pub(crate) fn resize(n: usize) -> usize {
     ensure();
-    static RESIZING: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = RESIZING.lock().unwrap_or_else(|e| e.into_inner());
     let n = n.clamp(1, p::MAX_PROCS);
     p::make_up_to(n);
+    // The lock of the lists alone orders two that resize at once: a lock of std's
+    // must not be held over a leave, where the goroutine may give way.
     let mut inside = Inside::enter();
     let mut lists = lists::lock(&inside);
     let before = lists::procs();
@@ -154,6 +162,8 @@ pub(crate) fn resize(n: usize) -> usize {
     for p in p::all() {
         p.shared.attention.store(true, Ordering::Relaxed);
     }
+    // Whether all Ps are idle depends on their number too.
+    monitor::wake_if_asleep();
     idle::wake_for_work(&mut inside);
     before
 }

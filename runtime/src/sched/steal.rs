@@ -43,12 +43,12 @@ static PATIENT_UNTIL: AtomicU64 = AtomicU64::new(0);
 /// One to run, the rest of the loot in the own queue. None: there is nothing,
 /// or enough others search.
 pub(crate) fn search(inside: &mut Inside, m: &'static M, p: &'static P) -> Option<GRef> {
-    let procs = lists::procs();
-    if procs == 1 {
+    // Of all Ps ever made: one that had to stop may have left work behind.
+    if p::count() == 1 {
         return None;
     }
     if !m.searching.get() {
-        if !SLEEP.try_search(procs) {
+        if !SLEEP.try_search(lists::procs()) {
             return None;
         }
         m.searching.set(true);

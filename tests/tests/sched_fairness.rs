@@ -1,0 +1,161 @@
+//! Nobody waits for ever: behind goroutines that wake each other, behind one
+//! that never parks, on a processor that had to stop.
+//!
+//! What must happen ends each test; the deadline only turns a hang into a
+//! failure.
+
+use goweft::{channel, run, runtime, spawn, task};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Tests here change the number of processors, which is the process's.
+struct Procs(usize, #[expect(dead_code)] MutexGuard<'static, ()>);
+
+impl Procs {
+    fn set(n: usize) -> Procs {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
+        Procs(runtime::set_maxprocs(n), alone)
+    }
+}
+
+impl Drop for Procs {
+    fn drop(&mut self) {
+        runtime::set_maxprocs(self.0);
+    }
+}
+
+/// Two goroutines that wake each other until `done` or the deadline. True: it was
+/// `done`.
+fn wake_each_other_until(done: &Arc<AtomicBool>) -> bool {
+    let (ping, pinged) = channel::bounded(0);
+    let (pong, ponged) = channel::bounded(0);
+    let done = done.clone();
+    let begin = Instant::now();
+    let first = spawn(move || {
+        while !done.load(Ordering::Relaxed) {
+            if begin.elapsed() > DEADLINE || ping.send(()).is_err() || ponged.recv().is_err() {
+                return false;
+            }
+        }
+        true
+    });
+    for () in pinged {
+        pong.send(()).unwrap();
+    }
+    first.join().unwrap()
+}
+
+#[test]
+fn a_chain_of_wakers_leaves_the_queue_its_turns() {
+    let _procs = Procs::set(1);
+    run(|| {
+        let done = Arc::new(AtomicBool::new(false));
+        let third = {
+            let done = done.clone();
+            spawn(move || {
+                for _ in 0..1_000 {
+                    task::yield_now();
+                }
+                done.store(true, Ordering::Relaxed);
+            })
+        };
+        assert!(wake_each_other_until(&done), "the third one starved");
+        third.join().unwrap();
+    });
+}
+
+#[test]
+fn a_chain_of_wakers_leaves_a_sleeper_its_turn() {
+    for procs in [1, 2] {
+        let _procs = Procs::set(procs);
+        run(|| {
+            let done = Arc::new(AtomicBool::new(false));
+            let sleeper = {
+                let done = done.clone();
+                spawn(move || {
+                    task::sleep(Duration::from_millis(5));
+                    done.store(true, Ordering::Relaxed);
+                })
+            };
+            assert!(wake_each_other_until(&done), "the sleeper starved");
+            sleeper.join().unwrap();
+        });
+    }
+}
+
+/// `call` in a loop by two goroutines on one processor, until both have come to
+/// it again after the other did, `turns` times.
+fn take_turns(call: fn()) {
+    const TURNS: u64 = 5;
+    let _procs = Procs::set(1);
+    let last = Arc::new(AtomicU64::new(0));
+    let turns = Arc::new(AtomicU64::new(0));
+    let begin = Instant::now();
+    let callers: Vec<_> = (1..=2)
+        .map(|me| {
+            let (last, turns) = (last.clone(), turns.clone());
+            spawn(move || {
+                while turns.load(Ordering::Relaxed) < 2 * TURNS && begin.elapsed() < DEADLINE {
+                    call();
+                    if last.swap(me, Ordering::Relaxed) != me {
+                        turns.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            })
+        })
+        .collect();
+    callers.into_iter().for_each(|c| c.join().unwrap());
+    let turns = turns.load(Ordering::Relaxed);
+    assert!(turns >= 2 * TURNS, "only {turns} changes of turns");
+}
+
+type Ends = (channel::Sender<()>, channel::Receiver<()>);
+
+#[test]
+fn callers_that_never_park_take_turns() {
+    static NOBODY: LazyLock<Ends> = LazyLock::new(|| channel::bounded(0));
+    take_turns(|| assert!(NOBODY.0.try_send(()).is_err()));
+}
+
+#[test]
+fn callers_of_set_maxprocs_take_turns() {
+    take_turns(|| {
+        runtime::set_maxprocs(1);
+    });
+}
+
+/// The goroutine that shrinks is on the processor that stops, nearly always: it
+/// was made idle last. What it spawned waits in a queue that only a thief empties.
+#[test]
+fn work_left_on_a_stopped_processor_is_taken_while_its_thread_computes() {
+    let _procs = Procs::set(2);
+    let taken = (0..20).any(|_| {
+        runtime::set_maxprocs(1);
+        runtime::set_maxprocs(2);
+        run(|| {
+            runtime::set_maxprocs(1);
+            let ran = Arc::new(AtomicU64::new(0));
+            let begin = Instant::now();
+            let spawned: Vec<_> = (0..10)
+                .map(|_| {
+                    let ran = ran.clone();
+                    spawn(move || ran.fetch_add(1, Ordering::Relaxed))
+                })
+                .collect();
+            let mut all = false;
+            while !all && begin.elapsed() < Duration::from_secs(1) {
+                std::hint::spin_loop();
+                all = ran.load(Ordering::Relaxed) == 10;
+            }
+            for s in spawned {
+                s.join().unwrap();
+            }
+            all
+        })
+    });
+    assert!(taken, "nobody took what the computing thread left");
+}
