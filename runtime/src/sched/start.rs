@@ -4,7 +4,7 @@
 use super::inside::Inside;
 use super::lists::{self, SLEEP};
 use super::m::{self, M};
-use super::{idle, monitor, p, poll, run, tls};
+use super::{deferral, idle, monitor, p, poll, run, tls};
 use crate::clock::Nanos;
 use crate::config;
 use crate::sys;
@@ -128,6 +128,7 @@ fn machine(m: &'static M) {
     {
         eprintln!("goweft: can't pin a thread to CPU {cpu}: {e}");
     }
+    deferral::prepare_thread();
     tls::set_current(m);
     m.tid.set(sys::gettid());
     m.rt.store(1, Ordering::Release);
