@@ -130,6 +130,8 @@ mod defer;
 #[cfg(not(loom))]
 mod env;
 #[cfg(not(loom))]
+mod limits;
+#[cfg(not(loom))]
 mod lock;
 #[cfg(not(loom))]
 pub mod net;

@@ -1,6 +1,6 @@
 //! The system calls of the runtime: futexes, memory that is wiped on fork,
-//! CPU counts. The only file of this crate that calls libc outside `net`,
-//! `signal` and their own `sys.rs` files.
+//! threads. The only file of this crate that calls libc outside `net`, `signal`,
+//! `limits` and their own `sys.rs` files.
 
 use std::io;
 use std::sync::atomic::AtomicU32;
@@ -70,33 +70,6 @@ pub(crate) fn map_pages(len: usize, wipe_on_fork: bool) -> io::Result<*mut u8> {
     Ok(p.cast())
 }
 
-/// The CPUs this process may run on, at least 1.
-pub(crate) fn affinity_count() -> usize {
-    // SAFETY: all zero is a valid cpu_set_t.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `set` is as large as we say.
-    let rc = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) };
-    if rc != 0 {
-        return std::thread::available_parallelism().map_or(1, usize::from);
-    }
-    // SAFETY: `set` was filled in.
-    let n = unsafe { libc::CPU_COUNT(&set) };
-    usize::try_from(n).unwrap_or(1).max(1)
-}
-
-/// Whether this process may run on that CPU.
-pub(crate) fn may_run_on(cpu: usize) -> bool {
-    if cpu >= libc::CPU_SETSIZE as usize {
-        return false;
-    }
-    // SAFETY: all zero is a valid cpu_set_t.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `set` is as large as we say.
-    let rc = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) };
-    // SAFETY: the index is below CPU_SETSIZE, and `set` was filled in.
-    rc == 0 && unsafe { libc::CPU_ISSET(cpu, &set) }
-}
-
 /// Whether the calling thread is the one that the process began with.
 pub(crate) fn is_main_thread() -> bool {
     // SAFETY: neither has arguments or can fail.
@@ -121,27 +94,6 @@ pub(crate) fn preempt_self() {
             libc::gettid(),
             libc::SIGURG,
         );
-    }
-}
-
-/// Pins the calling thread to one CPU.
-///
-/// # Errors
-/// What `sched_setaffinity` says: EINVAL when the CPU is not there.
-pub(crate) fn pin_to_cpu(cpu: usize) -> io::Result<()> {
-    // SAFETY: all zero is a valid cpu_set_t.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    if cpu >= libc::CPU_SETSIZE as usize {
-        return Err(io::Error::from_raw_os_error(libc::EINVAL));
-    }
-    // SAFETY: the index is below CPU_SETSIZE.
-    unsafe { libc::CPU_SET(cpu, &mut set) };
-    // SAFETY: `set` is as large as we say.
-    let rc = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) };
-    if rc == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
     }
 }
 
