@@ -5,7 +5,7 @@
 //! the goroutine is given a processor again. That harms nobody for ever (it is
 //! given one in its turn), but everybody who allocates waits that long.
 //! [`PreemptSafe`] puts preemption off until the call to the allocator returns:
-//! two plain additions to a thread-local, about a nanosecond (`sched/deferral.rs`).
+//! two plain stores to a thread-local, about a nanosecond (`sched/deferral.rs`).
 
 use crate::sched::deferral::{allow, defer};
 use std::alloc::{GlobalAlloc, Layout};
@@ -56,36 +56,36 @@ impl<A> PreemptSafe<A> {
 unsafe impl<A: GlobalAlloc> GlobalAlloc for PreemptSafe<A> {
     #[inline(never)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        defer();
+        let before = defer();
         // SAFETY: the caller's promise is passed on.
         let p = unsafe { self.0.alloc(layout) };
-        allow();
+        allow(before);
         p
     }
 
     #[inline(never)]
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        defer();
+        let before = defer();
         // SAFETY: the caller's promise is passed on.
         unsafe { self.0.dealloc(ptr, layout) };
-        allow();
+        allow(before);
     }
 
     #[inline(never)]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        defer();
+        let before = defer();
         // SAFETY: the caller's promise is passed on.
         let p = unsafe { self.0.alloc_zeroed(layout) };
-        allow();
+        allow(before);
         p
     }
 
     #[inline(never)]
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        defer();
+        let before = defer();
         // SAFETY: the caller's promise is passed on.
         let p = unsafe { self.0.realloc(ptr, layout, new_size) };
-        allow();
+        allow(before);
         p
     }
 }
@@ -95,6 +95,7 @@ mod tests {
     use super::*;
     use crate::sched::deferral::is_deferred;
     use std::cell::RefCell;
+    use std::collections::HashSet;
 
     /// Writes down each call, and whether it was deferred.
     #[derive(Default)]
@@ -153,5 +154,37 @@ mod tests {
             calls,
             ["alloc", "realloc", "dealloc", "alloc_zeroed", "dealloc"].map(|call| (call, true))
         );
+    }
+
+    /// A thread-local's address that was kept over the yield would be counted up on
+    /// one thread and down on another.
+    #[test]
+    fn allocations_of_a_goroutine_that_changes_threads_balance_on_each() {
+        let work = || {
+            let safe = PreemptSafe::new(std::alloc::System);
+            let layout = Layout::from_size_align(64, 8).unwrap();
+            let mut deferred_after = 0;
+            let mut threads = HashSet::new();
+            for _ in 0..1_000 {
+                // SAFETY: the layout is not empty, and each block is freed once.
+                unsafe {
+                    let p = safe.alloc(layout);
+                    p.write(1);
+                    crate::task::yield_now();
+                    safe.dealloc(p, layout);
+                }
+                deferred_after += usize::from(is_deferred());
+                threads.insert(crate::sys::gettid());
+            }
+            (deferred_after, threads)
+        };
+        let handles: Vec<_> = (0..16).map(|_| crate::spawn(work)).collect();
+        let mut threads = HashSet::new();
+        for h in handles {
+            let (deferred_after, seen) = h.join().unwrap();
+            assert_eq!(deferred_after, 0);
+            threads.extend(seen);
+        }
+        assert!(!threads.is_empty());
     }
 }
