@@ -1,7 +1,7 @@
 //! What the model knows of the runtime at one moment: the words of each M, where its thread
 //! is, the shared queues, and the monitor.
 //!
-//! A state is small and `Copy`. For the set of states seen it is packed into 72 bits
+//! A state is small and `Copy`. For the set of states seen it is packed into 67 bits
 //! ([`State::key`]); two states that differ only in the names of Ms and Ps have
 //! the same least key ([`Model::canonical`]), because no step depends on a name.
 
