@@ -153,6 +153,14 @@ fn what_the_environment_sets_comes_before_the_quota() {
     assert_eq!(machine.says(&[("GOWEFT_MAXPROCS", "9")]), (9, 8));
 }
 
+/// Go's TestBigGOMAXPROCS.
+#[test]
+fn with_1024_processors_goroutines_run() {
+    let r = ran("most", &[("GOMAXPROCS", "1024")]);
+    assert_eq!(said(&r).0, 1024);
+    assert!(r.out.ends_with("sum 49995000\n"), "{r:?}");
+}
+
 #[test]
 fn garbage_in_goweft_container_is_told_and_quotas_count() {
     let machine = Machine::v2("8", "300000 100000\n");

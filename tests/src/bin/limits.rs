@@ -109,6 +109,22 @@ fn report() {
     println!("cpus {}", runtime::num_cpu());
 }
 
+/// As many processors as there can be.
+fn most() {
+    report();
+    run(|| {
+        let work = |n: usize| {
+            spawn(move || {
+                task::yield_now();
+                n
+            })
+        };
+        let handles: Vec<_> = (0..10_000).map(work).collect();
+        let sum: usize = handles.into_iter().map(|h| h.join().unwrap()).sum();
+        println!("sum {sum}");
+    });
+}
+
 /// The program has the last word.
 fn ignored_by_code() {
     Config::new().container_limits(false).install().unwrap();
@@ -329,6 +345,7 @@ fn main() {
     let role = std::env::args().nth(1).unwrap_or_default();
     match role.as_str() {
         "report" => report(),
+        "most" => most(),
         "ignored_by_code" => ignored_by_code(),
         "heeded_by_code" => heeded_by_code(),
         "follow" => follow(),
