@@ -5,11 +5,12 @@
 //! default. After that nothing here changes.
 
 use crate::env;
+use crate::limits;
 use crate::sched::m::MAX_MS;
 use crate::sched::p::MAX_PROCS;
-use crate::sys;
 use crate::task::class_of;
 use goweft_stacks::Class;
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::sync::{Mutex, OnceLock};
@@ -51,7 +52,8 @@ pub enum Migration {
 /// ```
 ///
 /// What is set here has precedence over the environment variables
-/// (`GOWEFT_MAXPROCS`, `GOMAXPROCS`, `GOWEFT_STACK`), and they over the default.
+/// (`GOWEFT_MAXPROCS`, `GOMAXPROCS`, `GOWEFT_CONTAINER`, `GOWEFT_STACK`), and they
+/// over the default.
 #[derive(Clone, Debug, Default)]
 #[must_use = "a Config has no effect until it is installed"]
 pub struct Config {
@@ -72,8 +74,14 @@ impl Config {
         Config::default()
     }
 
-    /// How many goroutines run at the same time: 1 to 1024. By default the number
-    /// of CPUs this process may run on.
+    /// How many goroutines run at the same time: 1 to 1024.
+    ///
+    /// By default it follows the machine: it is the number of CPUs that this process
+    /// may run on, or the CPU quota of its cgroups, rounded up and at least 2, if
+    /// that is less. Both are looked at again while the program runs, at most once a
+    /// second. The quota of every cgroup above this process counts that it can see, and the
+    /// smallest holds. What is set here, by the environment or by
+    /// [`set_maxprocs`](crate::runtime::set_maxprocs) stays.
     #[doc(alias = "GOMAXPROCS")]
     pub fn maxprocs(mut self, n: usize) -> Config {
         self.maxprocs = Some(n);
@@ -103,15 +111,23 @@ impl Config {
         self
     }
 
-    /// The CPUs to which the runtime's threads are pinned, one each, in turn.
-    /// Not pinned by default.
+    /// The CPUs to which the threads that run goroutines are pinned: the first
+    /// processor to the first, and so on, and from the beginning again when there are more
+    /// processors than CPUs. Not pinned by default. Unless it is set, `maxprocs` is
+    /// then at most the number of these CPUs.
+    ///
+    /// A thread that is in a call that blocks may run anywhere, so that it is not
+    /// in its successor's way. Threads and processes that a goroutine starts
+    /// by itself, outside [`blocking`](crate::blocking), inherit the one CPU of the thread
+    /// that started them.
     pub fn affinity(mut self, cpus: &[usize]) -> Config {
         self.affinity = Some(cpus.to_vec());
         self
     }
 
-    /// Whether the cgroup's CPU quota limits `maxprocs`. **Has no effect in this
-    /// version**: the quota is not looked at.
+    /// Whether the cgroups' CPU quota limits the default of `maxprocs`. It does
+    /// unless this, or `GOWEFT_CONTAINER=off`, says otherwise.
+    #[doc(alias = "containermaxprocs")]
     pub fn container_limits(mut self, on: bool) -> Config {
         self.container_limits = Some(on);
         self
@@ -189,16 +205,28 @@ impl Config {
             if cpus.is_empty() {
                 return Err(ConfigError::invalid("affinity", &"[]", "at least one CPU"));
             }
-            if let Some(cpu) = cpus.iter().find(|&&cpu| !sys::may_run_on(cpu)) {
-                return Err(ConfigError::invalid(
-                    "affinity",
-                    cpu,
-                    "CPUs on which this process may run",
-                ));
-            }
+            check_affinity(cpus)?;
         }
         Ok(())
     }
+}
+
+/// Where the kernel does not tell which CPUs there are, all are believed to be.
+fn check_affinity(cpus: &[usize]) -> Result<(), ConfigError> {
+    let Some(ours) = limits::cpus() else {
+        return Ok(());
+    };
+    let Some(cpu) = cpus.iter().find(|&&cpu| !ours.contains(cpu)) else {
+        return Ok(());
+    };
+    let there_are = limits::configured_cpus();
+    let why = if *cpu < there_are {
+        "this process may not run on that one".to_owned()
+    } else {
+        format!("this machine has {there_are}, counted from 0")
+    };
+    let allowed = format!("a CPU of {ours}; {why}");
+    Err(ConfigError::invalid("affinity", cpu, allowed))
 }
 
 /// Why [`Config::install`] refused.
@@ -214,7 +242,7 @@ pub enum ConfigError {
         /// What it was given.
         value: String,
         /// What is allowed.
-        allowed: &'static str,
+        allowed: Cow<'static, str>,
     },
 }
 
@@ -222,12 +250,12 @@ impl ConfigError {
     fn invalid(
         option: &'static str,
         value: &dyn fmt::Display,
-        allowed: &'static str,
+        allowed: impl Into<Cow<'static, str>>,
     ) -> ConfigError {
         ConfigError::Invalid {
             option,
             value: value.to_string(),
-            allowed,
+            allowed: allowed.into(),
         }
     }
 }
@@ -262,7 +290,9 @@ fn stage() -> std::sync::MutexGuard<'static, Stage> {
 
 /// What holds from the start on.
 pub(crate) struct Settings {
-    pub(crate) maxprocs: usize,
+    /// None: it follows the machine.
+    pub(crate) maxprocs: Option<usize>,
+    container_limits: bool,
     pub(crate) class: Class,
     pub(crate) time_slice: Duration,
     max_threads: usize,
@@ -280,10 +310,11 @@ pub(crate) fn settle() -> &'static Settings {
     };
     drop(stage);
     SETTINGS.get_or_init(|| Settings {
-        maxprocs: config
-            .maxprocs
-            .or_else(env::maxprocs)
-            .unwrap_or_else(|| sys::affinity_count().min(MAX_PROCS)),
+        maxprocs: config.maxprocs.or_else(env::maxprocs),
+        container_limits: config
+            .container_limits
+            .or_else(env::container_limits)
+            .unwrap_or(true),
         class: config
             .stack_size
             .and_then(class_of)
@@ -301,7 +332,12 @@ pub(crate) fn max_threads() -> usize {
     SETTINGS.get().map_or(10_000, |s| s.max_threads)
 }
 
-/// The CPUs to pin Ms to.
+/// Whether quotas count.
+pub(crate) fn container_limits() -> bool {
+    SETTINGS.get().is_none_or(|s| s.container_limits)
+}
+
+/// The CPUs to pin Ms to: that of its P.
 pub(crate) fn affinity() -> Option<&'static [usize]> {
     SETTINGS.get()?.affinity.as_deref()
 }

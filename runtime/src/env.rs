@@ -18,6 +18,16 @@ pub(crate) fn maxprocs() -> Option<usize> {
     n
 }
 
+/// `GOWEFT_CONTAINER`: `off` ignores quotas.
+pub(crate) fn container_limits() -> Option<bool> {
+    let (name, value) = first_of(&["GOWEFT_CONTAINER"])?;
+    let on = value.to_str().and_then(parse_switch);
+    if on.is_none() {
+        complain(name, &value, "on or off");
+    }
+    on
+}
+
 /// `GOWEFT_STACK`: bytes, or with K, M or G.
 pub(crate) fn stack_class() -> Option<Class> {
     let (name, value) = first_of(&["GOWEFT_STACK"])?;
@@ -49,6 +59,14 @@ fn parse_maxprocs(text: &str) -> Option<usize> {
         .parse()
         .ok()
         .filter(|n| (1..=MAX_PROCS).contains(n))
+}
+
+fn parse_switch(text: &str) -> Option<bool> {
+    match text.trim() {
+        "on" => Some(true),
+        "off" => Some(false),
+        _ => None,
+    }
 }
 
 fn parse_bytes(text: &str) -> Option<usize> {
@@ -89,6 +107,15 @@ mod tests {
             "18446744073709551615G",
         ] {
             assert_eq!(parse_bytes(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_switch_is_on_or_off() {
+        assert_eq!(parse_switch("off"), Some(false));
+        assert_eq!(parse_switch(" on "), Some(true));
+        for text in ["", "0", "no", "OFF", "offf"] {
+            assert_eq!(parse_switch(text), None, "{text:?}");
         }
     }
 

@@ -1,8 +1,8 @@
 //! The runtime as a whole: how many processors, how many goroutines, what they
 //! have done.
 
+use crate::limits;
 use crate::sched::{self, entry, lists, m, p, start};
-use crate::sys;
 use goweft_stacks::Stats;
 use std::sync::atomic::Ordering;
 
@@ -17,6 +17,9 @@ pub fn maxprocs() -> usize {
 /// are brought to the nearer end); returns what it was. More processors take part at
 /// once; one that is too many stops when its goroutine next gives way.
 ///
+/// From then on it stays as it was set, also when it was set to what it is: it does not
+/// follow the machine any more, until [`set_default_maxprocs`].
+///
 /// ```
 /// use goweft::runtime::{maxprocs, set_maxprocs};
 /// let before = set_maxprocs(2);
@@ -27,10 +30,28 @@ pub fn set_maxprocs(n: usize) -> usize {
     start::resize(n)
 }
 
-/// The CPUs that this process may run on.
+/// Has [`maxprocs`] follow the machine again, also when it was set by hand or by
+/// the environment; returns what it was. From now on it is the number of CPUs that this
+/// process may run on, or its cgroups' CPU quota if that is less: see
+/// [`Config::maxprocs`](crate::Config::maxprocs). Starts the runtime. Reads a few
+/// small files the first time.
+///
+/// ```
+/// use goweft::runtime::{maxprocs, num_cpu, set_default_maxprocs, set_maxprocs};
+/// set_maxprocs(1000);
+/// assert_eq!(set_default_maxprocs(), 1000);
+/// assert!(maxprocs() <= num_cpu());
+/// ```
+#[doc(alias = "SetDefaultGOMAXPROCS")]
+pub fn set_default_maxprocs() -> usize {
+    start::follow_limits_again()
+}
+
+/// The CPUs that this process could run on when this was first asked, at the start of
+/// the runtime at the latest. Quotas do not count here.
 #[doc(alias = "NumCPU")]
 pub fn num_cpu() -> usize {
-    sys::affinity_count()
+    limits::num_cpu()
 }
 
 /// How many goroutines there are: spawned and not ended.

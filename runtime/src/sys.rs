@@ -1,6 +1,6 @@
 //! The system calls of the runtime: futexes, memory that is wiped on fork,
-//! CPU counts. The only file of this crate that calls libc outside `net`,
-//! `signal` and their own `sys.rs` files.
+//! threads. The only file of this crate that calls libc outside `net`, `signal`,
+//! `limits` and their own `sys.rs` files.
 
 use std::io;
 use std::sync::atomic::AtomicU32;
@@ -70,33 +70,6 @@ pub(crate) fn map_pages(len: usize, wipe_on_fork: bool) -> io::Result<*mut u8> {
     Ok(p.cast())
 }
 
-/// The CPUs this process may run on, at least 1.
-pub(crate) fn affinity_count() -> usize {
-    // SAFETY: all zero is a valid cpu_set_t.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `set` is as large as we say.
-    let rc = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) };
-    if rc != 0 {
-        return std::thread::available_parallelism().map_or(1, usize::from);
-    }
-    // SAFETY: `set` was filled in.
-    let n = unsafe { libc::CPU_COUNT(&set) };
-    usize::try_from(n).unwrap_or(1).max(1)
-}
-
-/// Whether this process may run on that CPU.
-pub(crate) fn may_run_on(cpu: usize) -> bool {
-    if cpu >= libc::CPU_SETSIZE as usize {
-        return false;
-    }
-    // SAFETY: all zero is a valid cpu_set_t.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `set` is as large as we say.
-    let rc = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) };
-    // SAFETY: the index is below CPU_SETSIZE, and `set` was filled in.
-    rc == 0 && unsafe { libc::CPU_ISSET(cpu, &set) }
-}
-
 /// Whether the calling thread is the one that the process began with.
 pub(crate) fn is_main_thread() -> bool {
     // SAFETY: neither has arguments or can fail.
@@ -109,24 +82,18 @@ pub(crate) fn gettid() -> i32 {
     unsafe { libc::gettid() }
 }
 
-/// Pins the calling thread to one CPU.
-///
-/// # Errors
-/// What `sched_setaffinity` says: EINVAL when the CPU is not there.
-pub(crate) fn pin_to_cpu(cpu: usize) -> io::Result<()> {
-    // SAFETY: all zero is a valid cpu_set_t.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    if cpu >= libc::CPU_SETSIZE as usize {
-        return Err(io::Error::from_raw_os_error(libc::EINVAL));
-    }
-    // SAFETY: the index is below CPU_SETSIZE.
-    unsafe { libc::CPU_SET(cpu, &mut set) };
-    // SAFETY: `set` is as large as we say.
-    let rc = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) };
-    if rc == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
+/// The signal that preempts, to the calling thread. It is handled before this
+/// returns, unless it is blocked here.
+pub(crate) fn preempt_self() {
+    // SAFETY: a signal to a thread of this process; without a handler SIGURG
+    // does nothing. It cannot fail for the thread itself.
+    unsafe {
+        libc::syscall(
+            libc::SYS_tgkill,
+            libc::getpid(),
+            libc::gettid(),
+            libc::SIGURG,
+        );
     }
 }
 
@@ -212,6 +179,56 @@ impl<T: Copy> Drop for MappedVec<T> {
         if !self.base.is_null() {
             // SAFETY: the mapping is ours and nothing refers to it any more.
             unsafe { libc::munmap(self.base.cast(), self.bytes) };
+        }
+    }
+}
+
+/// System calls of this crate's tests.
+#[cfg(test)]
+pub(crate) mod test {
+    /// The signal that preempts, blocked on this thread for as long as this lives.
+    pub(crate) struct PreemptBlocked {
+        set: libc::sigset_t,
+        before: libc::sigset_t,
+        /// The mask is the thread's.
+        not_send: std::marker::PhantomData<*const ()>,
+    }
+
+    impl PreemptBlocked {
+        pub(crate) fn new() -> PreemptBlocked {
+            // SAFETY: the sets are initialized by sigemptyset and by
+            // pthread_sigmask before they are read.
+            unsafe {
+                let mut set = std::mem::zeroed();
+                let mut before = std::mem::zeroed();
+                libc::sigemptyset(&mut set);
+                assert_eq!(libc::sigaddset(&mut set, libc::SIGURG), 0);
+                assert_eq!(libc::pthread_sigmask(libc::SIG_BLOCK, &set, &mut before), 0);
+                PreemptBlocked {
+                    set,
+                    before,
+                    not_send: std::marker::PhantomData,
+                }
+            }
+        }
+
+        /// Takes the signal, if it is pending.
+        pub(crate) fn take(&self) -> bool {
+            let now = libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
+            // SAFETY: the set is initialized, no information is asked for, and
+            // the time outlives the call.
+            unsafe { libc::sigtimedwait(&self.set, std::ptr::null_mut(), &now) > 0 }
+        }
+    }
+
+    impl Drop for PreemptBlocked {
+        fn drop(&mut self) {
+            while self.take() {}
+            // SAFETY: `before` is the mask that the thread had.
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, std::ptr::null_mut()) };
         }
     }
 }

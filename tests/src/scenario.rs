@@ -31,6 +31,7 @@ pub fn run(exe: &str, role: &str, env: &[(&str, &str)]) -> Ran {
         "RUST_BACKTRACE",
         "GOWEFT_MAXPROCS",
         "GOMAXPROCS",
+        "GOWEFT_CONTAINER",
         "GOWEFT_STACK",
     ] {
         command.env_remove(name);

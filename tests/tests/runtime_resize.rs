@@ -68,6 +68,26 @@ fn a_storm_of_resizes_while_goroutines_are_spawned() {
     runtime::set_maxprocs(before);
 }
 
+/// A goroutine that gives way at the end of a resize holds nothing that the next one
+/// needs; all of them share one thread.
+#[test]
+fn goroutines_that_resize_in_turn_do_not_wait_for_each_other() {
+    let _alone = alone();
+    let before = runtime::set_maxprocs(1);
+    let yields = runtime::metrics().yields;
+    // The monitor asks each to give way, again and again, at the only call they make.
+    let resize = |_| {
+        spawn(move || {
+            while runtime::metrics().yields < yields + 8 {
+                runtime::set_maxprocs(1);
+            }
+        })
+    };
+    let handles: Vec<_> = (0..4).map(resize).collect();
+    handles.into_iter().for_each(|h| h.join().unwrap());
+    runtime::set_maxprocs(before);
+}
+
 #[test]
 fn goroutines_are_counted() {
     let _alone = alone();

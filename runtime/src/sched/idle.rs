@@ -15,7 +15,7 @@ use super::inside::Inside;
 use super::lists::{self, Lists, SLEEP};
 use super::m::M;
 use super::p::{self, P};
-use super::{monitor, poll, steal};
+use super::{affinity, monitor, poll, steal};
 use crate::clock;
 use crate::protocol::mword::Snapshot;
 use crate::sys;
@@ -145,6 +145,7 @@ fn own(m: &'static M, p: &'static P) {
     m.word.own(p.index);
     m.p.set(p);
     m.ask.store(0, Ordering::Relaxed);
+    affinity::follow(m, p);
 }
 
 /// A bound M's goroutine became runnable: gives it an idle P, or queues it and
@@ -191,6 +192,7 @@ pub(crate) fn give_p_away(inside: &mut Inside, m: &'static M) {
 /// The M gives its P on around a call that blocks: Owns -> Stolen.
 pub(crate) fn lend_p(inside: &mut Inside, m: &'static M) {
     m.word.lend();
+    affinity::widen(m);
     release_p(inside, m);
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct M {
     pub(crate) wake: AtomicU32,
     /// Please yield at the next exit. Set by the monitor, cleared by this thread.
     pub(crate) ask: AtomicU32,
+    /// The CPU that its thread was moved to + 1, or 0: see `affinity.rs`.
+    pub(crate) cpu: AtomicU32,
 
     /// The goroutine that runs, or null on the M's own stack. Others read it
     /// for reports only.

@@ -3,17 +3,21 @@
 //! | file | what |
 //! |---|---|
 //! | `inside.rs` | entering and leaving the runtime: the ground rule of all code below |
+//! | `deferral.rs` | putting preemption off for a few instructions |
 //! | `wait.rs` | park and ready: how anything waits |
 //! | `g.rs`, `m.rs`, `p.rs` | goroutines, machines, processors: their data |
 //! | `local_queue.rs`, `lists.rs` | run queues: a P's own; what is shared under one lock |
 //! | `run.rs` | the loop of an M: find work, run it |
 //! | `steal.rs`, `idle.rs` | looking for work elsewhere; sleeping and waking |
+//! | `affinity.rs` | workers on CPUs of their own |
 //! | `spawn.rs`, `entry.rs` | a goroutine's begin, and what runs at the bottom of its stack |
 //! | `timers.rs`, `poll.rs` | what wakes goroutines from outside |
 //! | `monitor.rs`, `start.rs` | the thread that watches; how it all comes up |
 //!
 //! `README.md` here has the protocol: states, steps, invariants.
 
+mod affinity;
+pub(crate) mod deferral;
 pub(crate) mod entry;
 pub(crate) mod g;
 mod idle;

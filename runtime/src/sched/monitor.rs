@@ -7,7 +7,7 @@
 //!   yield at its next exit from the runtime;
 //! - timers that are due while no P is idle become runnable;
 //! - the netpoll, when nobody has looked for a tick;
-//! - free stacks give their pages back.
+//! - free stacks give their pages back, and `maxprocs` follows CPUs and quotas.
 //!
 //! It ticks every millisecond while something waits that only it would find,
 //! every ten while any P is busy, and sleeps when all have been idle for a while.
@@ -19,7 +19,7 @@ use super::p::{self, P};
 use super::{idle, poll, start, steal};
 use crate::clock::{self, Nanos};
 use crate::sys;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering, fence};
 use std::time::Duration;
 
 /// Futex: 1 when there is something to do at once.
@@ -31,6 +31,20 @@ const SHORT: Nanos = 1_000_000;
 const LONG: Nanos = 10_000_000;
 /// Ticks with all Ps idle before it sleeps without a timeout.
 const IDLE_TICKS: u32 = 8;
+
+/// Its thread, once it is up.
+static TID: AtomicI32 = AtomicI32::new(0);
+
+/// The thread of the monitor, which may run wherever the process may: it is never
+/// pinned. Waits until it is up.
+pub(crate) fn tid() -> i32 {
+    loop {
+        match TID.load(Ordering::Acquire) {
+            0 => std::thread::yield_now(),
+            tid => return tid,
+        }
+    }
+}
 
 /// A P left the idle set: the monitor must tick again.
 #[inline]
@@ -64,9 +78,11 @@ struct Look {
 
 /// The thread's body.
 pub(crate) fn run() -> ! {
-    let mut looks = Vec::new();
+    let mut looks = Vec::with_capacity(p::reserved());
     let mut idle_ticks = 0;
     let mut decayed_at = 0;
+    let mut limits_read_at = clock::now();
+    TID.store(sys::gettid(), Ordering::Release);
     let mut inside = Inside::foreign();
     loop {
         while THREADS_WANTED.load(Ordering::Acquire) != 0 {
@@ -87,7 +103,11 @@ pub(crate) fn run() -> ! {
             decayed_at = now;
             goweft_stacks::decay();
         }
-        let all_idle = SLEEP.idle_now() >= procs;
+        if now.saturating_sub(limits_read_at) > 1_000_000_000 {
+            limits_read_at = now;
+            start::follow_limits(&mut inside);
+        }
+        let all_idle = SLEEP.idle_now() >= lists::procs();
         idle_ticks = if all_idle { idle_ticks + 1 } else { 0 };
         sleep(idle_ticks > IDLE_TICKS, if hurry { SHORT } else { LONG });
     }

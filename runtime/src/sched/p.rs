@@ -92,37 +92,52 @@ unsafe impl Sync for P {}
 // SAFETY: as above.
 unsafe impl Send for P {}
 
-static MADE: AtomicUsize = AtomicUsize::new(0);
+static RESERVED: AtomicUsize = AtomicUsize::new(0);
+static USED: AtomicUsize = AtomicUsize::new(0);
 static PS: [AtomicPtr<P>; MAX_PROCS] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_PROCS];
 
-/// The P of this index, if it was ever made.
+/// The P of this index, if it is there.
 #[inline]
 pub(crate) fn get(index: usize) -> Option<&'static P> {
     // SAFETY: the array holds null or leaked boxes.
     unsafe { PS[index].load(Ordering::Acquire).as_ref() }
 }
 
-/// Makes the Ps of indices below `n` that are not there yet. Allocates: outside
-/// the runtime.
-pub(crate) fn make_up_to(n: usize) {
-    static MAKING: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = MAKING.lock().unwrap_or_else(|e| e.into_inner());
-    let made = count();
-    let places = PS.iter().enumerate().take(n.min(MAX_PROCS)).skip(made);
+/// Makes the Ps of indices below `n` that are not there yet, without having them
+/// take part. Allocates: outside the runtime.
+pub(crate) fn reserve(n: usize) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
+    let places = PS
+        .iter()
+        .enumerate()
+        .take(n.min(MAX_PROCS))
+        .skip(reserved());
     for (index, place) in places {
         let p = Box::into_raw(Box::new(P::new(index)));
         place.store(p, Ordering::Release);
-        MADE.store(index + 1, Ordering::Release);
+        RESERVED.store(index + 1, Ordering::Release);
     }
 }
 
-/// How many Ps were ever made: they are made in the order of their indices.
-#[inline]
-pub(crate) fn count() -> usize {
-    MADE.load(Ordering::Acquire)
+/// How many there are in reserve or in use.
+pub(crate) fn reserved() -> usize {
+    RESERVED.load(Ordering::Acquire)
 }
 
-/// Every P ever made, stopped ones included.
+/// From now on [`all`] has the reserved Ps of indices below `n`.
+pub(crate) fn use_up_to(n: usize) {
+    debug_assert!(n <= reserved(), "{n} Ps are not there");
+    USED.fetch_max(n, Ordering::AcqRel);
+}
+
+/// How many Ps were ever used: those of the lowest indices.
+#[inline]
+pub(crate) fn count() -> usize {
+    USED.load(Ordering::Acquire)
+}
+
+/// Every P ever used, stopped ones included.
 #[inline]
 pub(crate) fn all() -> impl Iterator<Item = &'static P> {
     (0..count()).filter_map(get)

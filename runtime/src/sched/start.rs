@@ -4,9 +4,10 @@
 use super::inside::Inside;
 use super::lists::{self, SLEEP};
 use super::m::{self, M};
-use super::{idle, monitor, p, poll, run, tls};
+use super::{deferral, idle, monitor, p, poll, run, tls};
 use crate::clock::Nanos;
 use crate::config;
+use crate::limits;
 use crate::sys;
 use goweft_stacks::{Class, context, overflow};
 use std::io;
@@ -22,6 +23,9 @@ static THREADS: Mutex<Threads> = Mutex::new(Threads {
     made: 0,
     slot: None,
 });
+/// The number of Ps follows the limits: nobody has set it. Written at start and under
+/// the scheduler's lock.
+static FOLLOWS: AtomicBool = AtomicBool::new(false);
 
 /// Starts the runtime unless it runs; the class of stacks by default.
 ///
@@ -63,8 +67,11 @@ fn try_start() -> io::Result<()> {
     crate::report::install_panic_hook();
     overflow::install(crate::report::describe)?;
     poll::start()?;
-    p::make_up_to(settings.maxprocs);
-    lists::set_procs(settings.maxprocs);
+    let n = settings.maxprocs.unwrap_or_else(|| prepare_to_follow(0));
+    p::reserve(n);
+    p::use_up_to(n);
+    lists::set_procs(n);
+    FOLLOWS.store(settings.maxprocs.is_none(), Ordering::Relaxed);
     for p in p::all() {
         lists::lock(&Inside::foreign()).admit(p);
     }
@@ -130,29 +137,71 @@ fn machine(m: &'static M) {
     // without a word; all else works.
     let _handlers_run_on = overflow::AltStack::install()
         .inspect_err(|e| eprintln!("goweft: no alternate stack for signal handlers: {e}"));
-    if let Some(cpus) = config::affinity()
-        && let Some(&cpu) = cpus.get(m.index.get() as usize % cpus.len().max(1))
-        && let Err(e) = sys::pin_to_cpu(cpu)
-    {
-        eprintln!("goweft: can't pin a thread to CPU {cpu}: {e}");
-    }
+    deferral::prepare_thread();
     tls::set_current(m);
     m.tid.set(sys::gettid());
     m.rt.store(1, Ordering::Release);
     run::run_machine(m)
 }
 
-/// Changes the number of Ps; the previous one. New Ps are idle at once; one that is
-/// too many stops when its M next schedules.
+/// Changes the number of Ps by hand; the previous one. It does not follow the limits
+/// any more.
 pub(crate) fn resize(n: usize) -> usize {
     ensure();
     let n = n.clamp(1, p::MAX_PROCS);
-    p::make_up_to(n);
-    // The lock of the lists alone orders two that resize at once: a lock of std's
-    // must not be held over a leave, where the goroutine may give way.
-    let mut inside = Inside::enter();
-    let mut lists = lists::lock(&inside);
+    p::reserve(n);
+    change_procs(&mut Inside::enter(), n, Because::SetByHand)
+}
+
+/// The number of Ps follows the limits from now on; the previous one.
+pub(crate) fn follow_limits_again() -> usize {
+    ensure();
+    let n = prepare_to_follow(monitor::tid());
+    change_procs(&mut Inside::enter(), n, Because::ToFollow)
+}
+
+/// Finds out what the limits are and makes as many Ps as there can ever be work for,
+/// so that the monitor can change their number without allocating. What the number
+/// is to be now, by the CPUs of the thread `tid`.
+fn prepare_to_follow(tid: i32) -> usize {
+    if config::container_limits() {
+        limits::find_quota();
+    }
+    p::reserve(limits::configured_cpus());
+    limits::default_maxprocs(tid, config::affinity()).min(p::reserved())
+}
+
+/// Changes the number of Ps if the limits have changed. By the monitor, now
+/// and then: allocates nothing, and waits for nobody.
+pub(crate) fn follow_limits(inside: &mut Inside) {
+    if FOLLOWS.load(Ordering::Relaxed) {
+        let n = limits::default_maxprocs(0, config::affinity()).min(p::reserved());
+        if n != lists::procs() {
+            change_procs(inside, n, Because::LimitsChanged);
+        }
+    }
+}
+
+/// Why the number of Ps changes.
+#[derive(PartialEq, Eq)]
+enum Because {
+    SetByHand,
+    ToFollow,
+    LimitsChanged,
+}
+
+/// Changes the number of Ps to `n`, as many of which are there; the previous one. New
+/// Ps are idle at once; one that is too many stops when its M next schedules.
+fn change_procs(inside: &mut Inside, n: usize, because: Because) -> usize {
+    let mut lists = lists::lock(inside);
     let before = lists::procs();
+    // Under the lock, so that what was set by hand meanwhile stays.
+    if because != Because::LimitsChanged {
+        FOLLOWS.store(because == Because::ToFollow, Ordering::Relaxed);
+    } else if !FOLLOWS.load(Ordering::Relaxed) {
+        return before;
+    }
+    p::use_up_to(n);
     lists::set_procs(n);
     lists.dismiss(|p| p.index >= n);
     for p in p::all().skip(before).take(n.saturating_sub(before)) {
@@ -164,6 +213,6 @@ pub(crate) fn resize(n: usize) -> usize {
     }
     // Whether all Ps are idle depends on their number too.
     monitor::wake_if_asleep();
-    idle::wake_for_work(&mut inside);
+    idle::wake_for_work(inside);
     before
 }
