@@ -110,7 +110,9 @@ fn siblings_come_and_go_while_their_parent_is_cancelled() {
                             _ => {}
                         }
                         if parent.err().is_some() {
+                            // Done already, or about to be: it hangs below.
                             let (late, _stop) = grandchild.with_cancel();
+                            assert!(late.done().recv_timeout(WATCHDOG).is_err());
                             assert!(late.err().is_some());
                             return;
                         }
