@@ -80,6 +80,25 @@
 //! }
 //! ```
 //!
+//! What is done for somebody ends with it: a [`context`] is handed down, and is done when
+//! its time is over, when it is cancelled, or when the one it comes from is.
+//!
+//! ```
+//! use goweft::{context::Context, channel, select};
+//! use std::time::Duration;
+//!
+//! fn answer(ctx: &Context, from: channel::Receiver<u32>) -> Option<u32> {
+//!     select! {
+//!         recv(from) -> answer => answer.ok(),
+//!         recv(ctx.done()) -> _ => None,
+//!     }
+//! }
+//!
+//! let (_tx, rx) = channel::bounded(0);
+//! let (ctx, _cancel) = Context::background().with_timeout(Duration::from_millis(1));
+//! assert_eq!(answer(&ctx, rx), None);
+//! ```
+//!
 //! [`sync`] has the locks, under std's names; they park goroutines and block
 //! threads.
 //!
