@@ -66,6 +66,17 @@ fn smoke() {
     assert_eq!(below.value::<&str>(), Some(&"a value"));
 }
 
+#[test]
+fn contexts_and_their_functions_may_go_anywhere() {
+    fn is<T: Clone + Send + Sync + std::panic::UnwindSafe + fmt::Debug + 'static>(_: &T) {}
+    let (ctx, cancel) = Context::background().with_cancel();
+    let (_, cancel_cause) = ctx.with_cancel_cause();
+    is(&ctx);
+    is(&cancel);
+    is(&cancel_cause);
+    is(&ctx.after_func(|| ()));
+}
+
 // TestBackground, TestTODO.
 #[test]
 fn the_roots_are_never_done_and_have_nothing() {

@@ -11,8 +11,17 @@ use super::{Cause, ContextError};
 use std::error::Error;
 use std::fmt;
 use std::ops::Deref;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
+
+// The boxes in them are functions of this file, which leave nothing half done.
+impl UnwindSafe for CancelFunc {}
+impl RefUnwindSafe for CancelFunc {}
+impl UnwindSafe for CancelCauseFunc {}
+impl RefUnwindSafe for CancelCauseFunc {}
+impl UnwindSafe for StopFunc {}
+impl RefUnwindSafe for StopFunc {}
 
 /// One of the rights to cancel a node; the last one to go cancels it.
 struct Canceller(NodeRef);

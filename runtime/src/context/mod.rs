@@ -56,7 +56,7 @@ use error::cause_of;
 use node::{Kind, Spec};
 use std::any::Any;
 use std::error::Error;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use value::{Value, WithoutCancel};
@@ -73,6 +73,11 @@ pub struct Context {
     depth: u32,
     root: Root,
 }
+
+// A panic leaves nothing half done in it; what values do is their own affair, and they
+// are reached by reference only.
+impl UnwindSafe for Context {}
+impl RefUnwindSafe for Context {}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Root {
