@@ -80,6 +80,25 @@
 //! }
 //! ```
 //!
+//! What is done for somebody ends with it: a [`context`] is handed down, and is done when
+//! its time is over, when it is cancelled, or when the one it comes from is.
+//!
+//! ```
+//! use goweft::{context::Context, channel, select};
+//! use std::time::Duration;
+//!
+//! fn answer(ctx: &Context, from: channel::Receiver<u32>) -> Option<u32> {
+//!     select! {
+//!         recv(from) -> answer => answer.ok(),
+//!         recv(ctx.done()) -> _ => None,
+//!     }
+//! }
+//!
+//! let (_tx, rx) = channel::bounded(0);
+//! let (ctx, _cancel) = Context::background().with_timeout(Duration::from_millis(1));
+//! assert_eq!(answer(&ctx, rx), None);
+//! ```
+//!
 //! [`sync`] has the locks, under std's names; they park goroutines and block
 //! threads.
 //!
@@ -126,9 +145,13 @@ mod clock;
 #[cfg(not(loom))]
 mod config;
 #[cfg(not(loom))]
+pub mod context;
+#[cfg(not(loom))]
 mod defer;
 #[cfg(not(loom))]
 mod env;
+#[cfg(not(loom))]
+pub mod io;
 #[cfg(not(loom))]
 mod limits;
 #[cfg(not(loom))]
@@ -139,6 +162,8 @@ pub mod net;
 mod preempt_safe;
 #[cfg(not(loom))]
 mod private;
+#[cfg(not(loom))]
+pub mod rate;
 #[cfg(not(loom))]
 mod report;
 #[cfg(not(loom))]

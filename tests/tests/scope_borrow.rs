@@ -222,3 +222,124 @@ fn a_scope_on_a_thread_serves_goroutines_that_wait_for_threads() {
     });
     assert_eq!(sum, 45);
 }
+
+#[test]
+fn leaving_early_waits_for_those_that_run() {
+    // By return, by `?`, by a panic and by exit.
+    fn leave(how: usize, ended: &AtomicUsize) -> Result<usize, usize> {
+        scope(|s| {
+            for _ in 0..10 {
+                s.spawn(|| {
+                    (0..10).for_each(|_| task::yield_now());
+                    ended.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+            match how {
+                0 => return Ok(1),
+                1 => Err(2usize)?,
+                2 => std::panic::resume_unwind(Box::new("left")),
+                _ => task::exit(),
+            }
+            Ok(0)
+        })
+    }
+    for how in 0..4 {
+        let ended = AtomicUsize::new(0);
+        let left = scope(|s| s.spawn(|| leave(how, &ended)).join());
+        assert_eq!(ended.load(Ordering::Relaxed), 10, "{how}");
+        match (how, left) {
+            (0, Ok(left)) => assert_eq!(left, Ok(1)),
+            (1, Ok(left)) => assert_eq!(left, Err(2)),
+            (2, Err(payload)) => assert_eq!(text(payload), "left"),
+            (3, Err(payload)) => assert!(payload.is::<task::Exited>()),
+            (_, left) => panic!("{how}: {left:?}"),
+        }
+    }
+}
+
+#[test]
+fn panics_of_nested_scopes_come_out_level_by_level() {
+    // Each level is borrowed by the next; the innermost panics while others run.
+    fn level(depth: usize, running: &AtomicUsize) {
+        let here = AtomicUsize::new(0);
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            scope(|s| {
+                for _ in 0..3 {
+                    s.spawn(|| {
+                        here.fetch_add(1, Ordering::Relaxed);
+                        running.fetch_add(1, Ordering::Relaxed);
+                        task::yield_now();
+                        running.fetch_sub(1, Ordering::Relaxed);
+                    });
+                }
+                match depth {
+                    0 => std::panic::resume_unwind(Box::new("innermost")),
+                    _ => _ = s.spawn(|| level(depth - 1, running)),
+                }
+            });
+        }));
+        assert_eq!(here.into_inner(), 3, "all of this level have ended");
+        let expected = match depth {
+            0 => "innermost",
+            _ => "a scoped goroutine panicked",
+        };
+        let payload = done.unwrap_err();
+        assert_eq!(text(payload), expected);
+        std::panic::resume_unwind(Box::new("on"));
+    }
+    let running = AtomicUsize::new(0);
+    let out = catch_unwind(AssertUnwindSafe(|| level(20, &running)));
+    assert_eq!(text(out.unwrap_err()), "on");
+    assert_eq!(running.into_inner(), 0);
+}
+
+#[test]
+fn a_scope_in_a_drop_that_unwinding_runs_waits_too() {
+    struct Scopes<'a>(&'a AtomicUsize);
+    impl Drop for Scopes<'_> {
+        fn drop(&mut self) {
+            let mut borrowed = [0; 10];
+            scope(|s| {
+                for n in &mut borrowed {
+                    s.spawn(|| {
+                        task::yield_now();
+                        *n += 1;
+                    });
+                }
+            });
+            self.0.fetch_add(borrowed.iter().sum(), Ordering::Relaxed);
+        }
+    }
+    for in_goroutine in [false, true] {
+        let body = || {
+            let sum = AtomicUsize::new(0);
+            let panicked = catch_unwind(AssertUnwindSafe(|| {
+                let _scopes = Scopes(&sum);
+                std::panic::resume_unwind(Box::new("on purpose"))
+            }));
+            let payload: Box<dyn std::any::Any + Send> = match panicked {
+                Err(payload) => payload,
+                Ok(never) => never,
+            };
+            assert_eq!(text(payload), "on purpose");
+            assert_eq!(sum.into_inner(), 10);
+        };
+        if in_goroutine { run(body) } else { body() }
+    }
+}
+
+#[test]
+fn a_spawn_while_the_scope_waits_is_waited_for() {
+    for _ in 0..1_000 {
+        let ended = AtomicUsize::new(0);
+        scope(|s| {
+            s.spawn(|| {
+                // The scope's closure has returned by now, or will soon.
+                task::yield_now();
+                let h = s.spawn(|| s.spawn(|| ended.fetch_add(1, Ordering::Relaxed)));
+                drop(h);
+            });
+        });
+        assert_eq!(ended.into_inner(), 1);
+    }
+}
