@@ -26,13 +26,7 @@ use crate::channel::wait::{Queue, Record, Verdict, await_verdict};
 use crate::clock::{self, NEVER, Nanos};
 use crate::lock::ShortLock;
 use crate::sched::{Inside, WaitReason, Waiter};
-use std::cell::UnsafeCell;
-use std::fmt;
-use std::marker::PhantomData;
-use std::ops::{Deref, DerefMut};
-use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 const LOCKED: u32 = 1;
 const WOKEN: u32 = 2;
@@ -46,210 +40,14 @@ const PATIENCE: Nanos = 1_000_000;
 const SPINS: u32 = 4;
 const PAUSES: u32 = 30;
 
-/// One lock around one value, as `std::sync::Mutex`, for goroutines and threads.
-///
-/// It is never poisoned: when its holder panics it is unlocked, and the next one sees
-/// what the holder left behind. Locking it twice waits for ever.
-///
-/// A goroutine may hold the guard while it parks, and go on on another thread.
-///
-/// # Examples
-///
-/// ```
-/// use goweft::sync::{Mutex, WaitGroup};
-/// use std::sync::Arc;
-///
-/// let count = Arc::new(Mutex::new(0));
-/// let wg = WaitGroup::new();
-/// for _ in 0..10 {
-///     let count = count.clone();
-///     wg.go(move || *count.lock() += 1);
-/// }
-/// wg.wait();
-/// assert_eq!(*count.lock(), 10);
-/// ```
-pub struct Mutex<T: ?Sized> {
-    raw: Raw,
-    value: UnsafeCell<T>,
-}
-
-// SAFETY: the mutex gives out one exclusive reference at a time, to any thread.
-unsafe impl<T: ?Sized + Send> Send for Mutex<T> {}
-// SAFETY: as above.
-unsafe impl<T: ?Sized + Send> Sync for Mutex<T> {}
-
-// As a mutex without poisoning says: what a panic leaves behind is visible.
-impl<T: ?Sized> UnwindSafe for Mutex<T> {}
-impl<T: ?Sized> RefUnwindSafe for Mutex<T> {}
-
-/// Unlocks its [`Mutex`] when dropped.
-#[must_use = "the mutex is unlocked when its guard is dropped"]
-pub struct MutexGuard<'a, T: ?Sized> {
-    mutex: &'a Mutex<T>,
-    /// It is an exclusive reference.
-    value: PhantomData<&'a mut T>,
-}
-
-impl<T> Mutex<T> {
-    /// An unlocked mutex.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use goweft::sync::Mutex;
-    ///
-    /// static NAMES: Mutex<Vec<String>> = Mutex::new(Vec::new());
-    /// NAMES.lock().push("gopher".into());
-    /// assert_eq!(NAMES.lock().len(), 1);
-    /// ```
-    pub const fn new(value: T) -> Mutex<T> {
-        Mutex {
-            raw: Raw::new(),
-            value: UnsafeCell::new(value),
-        }
-    }
-
-    /// The value.
-    pub fn into_inner(self) -> T {
-        self.value.into_inner()
-    }
-}
-
-impl<T: ?Sized> Mutex<T> {
-    /// Locks, and waits until it can.
-    #[inline]
-    pub fn lock(&self) -> MutexGuard<'_, T> {
-        if !self.raw.try_lock() {
-            self.raw.lock_slow(NEVER);
-        }
-        self.guard()
-    }
-
-    /// Locks if that is possible at once.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let mutex = goweft::sync::Mutex::new(1);
-    /// let guard = mutex.lock();
-    /// assert!(mutex.try_lock().is_none());
-    /// drop(guard);
-    /// assert!(mutex.try_lock().is_some());
-    /// ```
-    #[inline]
-    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.raw.try_lock().then(|| self.guard())
-    }
-
-    /// Locks, and waits for at most `timeout` until it can.
-    ///
-    /// # Panics
-    /// As [`lock`](Self::lock).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// let mutex = goweft::sync::Mutex::new(1);
-    /// let guard = mutex.lock();
-    /// assert!(mutex.try_lock_for(Duration::from_millis(2)).is_none());
-    /// ```
-    pub fn try_lock_for(&self, timeout: Duration) -> Option<MutexGuard<'_, T>> {
-        (self.raw.try_lock() || self.raw.lock_slow(clock::after(timeout))).then(|| self.guard())
-    }
-
-    /// As [`try_lock_for`](Self::try_lock_for), until `deadline`.
-    ///
-    /// # Panics
-    /// As [`lock`](Self::lock).
-    pub fn try_lock_until(&self, deadline: Instant) -> Option<MutexGuard<'_, T>> {
-        (self.raw.try_lock() || self.raw.lock_slow(clock::from_instant(deadline)))
-            .then(|| self.guard())
-    }
-
-    /// The value, without locking: the caller has the only reference.
-    pub fn get_mut(&mut self) -> &mut T {
-        self.value.get_mut()
-    }
-
-    /// For one who has just locked.
-    #[inline]
-    fn guard(&self) -> MutexGuard<'_, T> {
-        MutexGuard {
-            mutex: self,
-            value: PhantomData,
-        }
-    }
-}
-
-impl<T: ?Sized> Deref for MutexGuard<'_, T> {
-    type Target = T;
-    #[inline]
-    fn deref(&self) -> &T {
-        // SAFETY: a guard exists only while its mutex is locked for it.
-        unsafe { &*self.mutex.value.get() }
-    }
-}
-
-impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as in `deref`; the guard is borrowed exclusively.
-        unsafe { &mut *self.mutex.value.get() }
-    }
-}
-
-impl<T: ?Sized> Drop for MutexGuard<'_, T> {
-    #[inline]
-    fn drop(&mut self) {
-        self.mutex.raw.unlock();
-    }
-}
-
-impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut mutex = f.debug_struct("Mutex");
-        match self.try_lock() {
-            Some(guard) => mutex.field("data", &&*guard),
-            None => mutex.field("data", &format_args!("<locked>")),
-        };
-        mutex.finish()
-    }
-}
-
-impl<T: ?Sized + fmt::Debug> fmt::Debug for MutexGuard<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).fmt(f)
-    }
-}
-
-impl<T: ?Sized + fmt::Display> fmt::Display for MutexGuard<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).fmt(f)
-    }
-}
-
-impl<T: Default> Default for Mutex<T> {
-    fn default() -> Mutex<T> {
-        Mutex::new(T::default())
-    }
-}
-
-impl<T> From<T> for Mutex<T> {
-    fn from(value: T) -> Mutex<T> {
-        Mutex::new(value)
-    }
-}
-
 /// The lock without the value.
-struct Raw {
+pub(in crate::sync) struct Raw {
     word: AtomicU32,
     queue: ShortLock<Queue>,
 }
 
 impl Raw {
-    const fn new() -> Raw {
+    pub(in crate::sync) const fn new() -> Raw {
         Raw {
             word: AtomicU32::new(0),
             queue: ShortLock::new(Queue::new()),
@@ -273,15 +71,29 @@ impl Raw {
         false
     }
 
+    /// Locks if that is possible at once. Never ahead of a mutex's starving waiters.
     #[inline]
-    fn try_lock(&self) -> bool {
+    pub(in crate::sync) fn try_lock(&self) -> bool {
         self.word
             .compare_exchange(0, LOCKED, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
             || self.take(0)
     }
 
+    /// Locks, and waits until it can.
+    #[inline]
+    pub(in crate::sync) fn lock(&self) {
+        if !self.try_lock() {
+            self.lock_slow(NEVER);
+        }
+    }
+
     /// Whether it was locked before `deadline`.
+    #[inline]
+    pub(in crate::sync) fn lock_until(&self, deadline: Nanos) -> bool {
+        self.try_lock() || self.lock_slow(deadline)
+    }
+
     #[cold]
     #[inline(never)]
     fn lock_slow(&self, deadline: Nanos) -> bool {
@@ -420,41 +232,64 @@ impl Raw {
         Some(first.give(Verdict::Retry))
     }
 
+    /// By who has it. May let the waiter that it was handed to go first.
     #[inline]
-    fn unlock(&self) {
-        if self
-            .word
-            .compare_exchange(LOCKED, 0, Ordering::Release, Ordering::Relaxed)
-            .is_err()
-        {
-            self.unlock_slow();
+    pub(in crate::sync) fn unlock(&self) {
+        if !self.unlock_alone() {
+            self.unlock_waited_for();
         }
+    }
+
+    /// As `unlock`, by who is inside already and is about to park.
+    pub(in crate::sync) fn unlock_and_stay(&self, inside: &mut Inside) {
+        if !self.unlock_alone() {
+            self.unlock_slow(inside);
+        }
+    }
+
+    /// Nobody waits.
+    #[inline]
+    fn unlock_alone(&self) -> bool {
+        self.word
+            .compare_exchange(LOCKED, 0, Ordering::Release, Ordering::Relaxed)
+            .is_ok()
     }
 
     #[cold]
     #[inline(never)]
-    fn unlock_slow(&self) {
+    fn unlock_waited_for(&self) {
         let mut inside = Inside::enter();
-        let mut queue = self.queue.lock(&inside);
-        let next = if self.word.load(Ordering::Relaxed) & STARVING != 0
-            && let Some(first) = queue.first()
-        {
-            // It stays locked, for the first in the queue; what we wrote is
-            // released to it by the verdict.
-            queue.remove(&first);
-            self.forget_empty(&queue);
-            Some(first.give(Verdict::Done))
-        } else {
-            let word = self.word.fetch_and(!(LOCKED | STARVING), Ordering::Release);
-            if word & WOKEN == 0 {
-                self.wake_next(&mut queue)
-            } else {
-                None
+        if self.unlock_slow(&mut inside) {
+            // It has starved, and everybody else waits for it now.
+            inside.yield_now();
+        }
+    }
+
+    /// Whether the lock was handed to a waiter.
+    fn unlock_slow(&self, inside: &mut Inside) -> bool {
+        let mut queue = self.queue.lock(inside);
+        let first = queue.first();
+        let (next, handed) = match first {
+            Some(first) if self.word.load(Ordering::Relaxed) & STARVING != 0 => {
+                // It stays locked, for the first in the queue; what we wrote is
+                // released to it by the verdict.
+                queue.remove(&first);
+                self.forget_empty(&queue);
+                (Some(first.give(Verdict::Done)), true)
+            }
+            _ => {
+                let word = self.word.fetch_and(!(LOCKED | STARVING), Ordering::Release);
+                let next = match word & WOKEN {
+                    0 => self.wake_next(&mut queue),
+                    _ => None,
+                };
+                (next, false)
             }
         };
         drop(queue);
         if let Some(next) = next {
             inside.ready(next);
         }
+        handed
     }
 }
