@@ -184,6 +184,12 @@ impl Condvar {
     /// Whether a notification came before `deadline`. The mutex is locked again.
     fn wait_until<T: ?Sized>(&self, guard: &MutexGuard<'_, T>, deadline: Nanos) -> bool {
         let mutex = guard.raw();
+        if deadline != NEVER && deadline <= clock::now() {
+            // Whoever waits for the mutex gets a chance, as it would otherwise.
+            mutex.unlock();
+            mutex.lock();
+            return false;
+        }
         let reason = WaitReason::CondWait;
         let mut inside = Inside::enter();
         let mut queue = self.queue.lock(&inside);

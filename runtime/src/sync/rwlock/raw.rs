@@ -23,7 +23,7 @@
 //! takes the lock. Of the writer: it looks at the count under the lock, and is linked when it
 //! gives that up; the count comes to zero after that look, and then takes the lock.
 
-use crate::channel::wait::{Queue, Verdict, Woken};
+use crate::channel::wait::{Queue, Verdict};
 use crate::clock::Nanos;
 use crate::lock::ShortLock;
 use crate::sched::{Inside, WaitReason};
@@ -248,9 +248,10 @@ impl Raw {
         let bits = self.word.load(Ordering::Relaxed) & (WRITER | READERS_WAIT);
         self.word
             .fetch_add(granted.wrapping_sub(bits), Ordering::Release);
-        let woken: Woken = release_all(inside, &mut waiting.readers, Verdict::Done);
+        let woken = release_all(inside, &mut waiting.readers, Verdict::Done);
         drop(waiting);
-        woken.wake(inside);
+        // The next writer first: the last one to be woken is the first to run.
         self.writers.unlock_and_stay(inside);
+        woken.wake(inside);
     }
 }
