@@ -113,8 +113,11 @@ impl Raw {
         let queue = Waiting::readers;
         let reason = WaitReason::RwLockRead;
         let granted = wait(&mut inside, lock, waiting, queue, NOWHERE, reason, deadline);
-        if granted.is_none() && self.waiting.lock(&inside).readers.is_empty() {
-            self.word.fetch_and(!READERS_WAIT, Ordering::Relaxed);
+        if granted.is_none() {
+            let waiting = self.waiting.lock(&inside);
+            if waiting.readers.is_empty() {
+                self.word.fetch_and(!READERS_WAIT, Ordering::Relaxed);
+            }
         }
         granted.is_some()
     }
