@@ -89,32 +89,35 @@ fn a_notification_goes_to_one_that_takes_it() {
     with_1_2_and_8_processors(|| {
         let (state, changed) = (Mutex::new(Tokens::default()), Condvar::new());
         watched("condvar", || {
-            goweft::scope(|s| {
-                for seed in 0..3 {
-                    // Some of each.
-                    let (state, changed) = (&state, &changed);
-                    s.spawn(move || patient_waiter(state, changed, Dice::new(seed)));
-                    s.spawn(move || hasty_waiter(state, changed, Dice::new(100 + seed)));
-                }
-                let mut dice = Dice::new(7);
-                loop {
-                    let mut tokens = state.lock();
-                    if tokens.made == ROUNDS {
-                        tokens.over = tokens.out == 0;
-                        if tokens.over {
-                            changed.notify_all();
-                            break;
-                        }
-                    } else if tokens.patient > tokens.out {
-                        // At least one of those in the queue cannot have given up.
-                        tokens.out += 1;
-                        tokens.made += 1;
-                        changed.notify_one();
+            let notify = || {
+                goweft::scope(|s| {
+                    for seed in 0..3 {
+                        // Some of each.
+                        let (state, changed) = (&state, &changed);
+                        s.spawn(move || patient_waiter(state, changed, Dice::new(seed)));
+                        s.spawn(move || hasty_waiter(state, changed, Dice::new(100 + seed)));
                     }
-                    drop(tokens);
-                    dice.yield_in(2);
-                }
-            });
+                    let mut dice = Dice::new(7);
+                    loop {
+                        let mut tokens = state.lock();
+                        if tokens.made == ROUNDS {
+                            tokens.over = tokens.out == 0;
+                            if tokens.over {
+                                changed.notify_all();
+                                break;
+                            }
+                        } else if tokens.patient > tokens.out {
+                            // At least one of those in the queue cannot have given up.
+                            tokens.out += 1;
+                            tokens.made += 1;
+                            changed.notify_one();
+                        }
+                        drop(tokens);
+                        dice.yield_in(2);
+                    }
+                })
+            };
+            goweft::run(notify);
         });
     });
 }
@@ -296,34 +299,37 @@ fn a_wait_group_wakes_all_who_have_not_given_up() {
         let (group, meet) = (WaitGroup::new(), Barrier::new(3));
         let rounds = ROUNDS / 10;
         watched("wait group", || {
-            goweft::scope(|s| {
-                s.spawn(|| {
+            let count = || {
+                goweft::scope(|s| {
+                    s.spawn(|| {
+                        for _ in 0..rounds {
+                            meet.wait();
+                            group.wait();
+                            meet.wait();
+                        }
+                    });
+                    s.spawn(|| {
+                        let mut dice = Dice::new(1);
+                        for _ in 0..rounds {
+                            meet.wait();
+                            group.wait_timeout(dice.timeout());
+                            meet.wait();
+                        }
+                    });
+                    let mut dice = Dice::new(2);
                     for _ in 0..rounds {
+                        group.add(2);
                         meet.wait();
-                        group.wait();
+                        dice.yield_in(2);
+                        group.done();
+                        dice.yield_in(2);
+                        group.done();
                         meet.wait();
+                        assert!(group.wait_timeout(Duration::ZERO));
                     }
-                });
-                s.spawn(|| {
-                    let mut dice = Dice::new(1);
-                    for _ in 0..rounds {
-                        meet.wait();
-                        group.wait_timeout(dice.timeout());
-                        meet.wait();
-                    }
-                });
-                let mut dice = Dice::new(2);
-                for _ in 0..rounds {
-                    group.add(2);
-                    meet.wait();
-                    dice.yield_in(2);
-                    group.done();
-                    dice.yield_in(2);
-                    group.done();
-                    meet.wait();
-                    assert!(group.wait_timeout(Duration::ZERO));
-                }
-            });
+                })
+            };
+            goweft::run(count);
         });
     });
 }
