@@ -126,6 +126,8 @@ mod clock;
 #[cfg(not(loom))]
 mod config;
 #[cfg(not(loom))]
+pub mod context;
+#[cfg(not(loom))]
 mod defer;
 #[cfg(not(loom))]
 mod env;

@@ -38,7 +38,7 @@
 mod bounded;
 mod counter;
 mod errors;
-mod flavor;
+pub(crate) mod flavor;
 mod handle;
 mod iter;
 mod rendezvous;
@@ -52,8 +52,8 @@ pub use errors::{
     ReadyTimeoutError, RecvError, RecvTimeoutError, SelectTimeoutError, SendError,
     SendTimeoutError, TryReadyError, TryRecvError, TrySelectError, TrySendError,
 };
-pub(crate) use handle::ticks;
 pub use handle::{Receiver, Sender};
+pub(crate) use handle::{done, ticks};
 pub use iter::{IntoIter, Iter, TryIter};
 pub use select::{Select, SelectedOperation};
 
