@@ -208,10 +208,10 @@ impl Model {
                 }
             },
             Step::DropCancel => {
-                if !matches!(
-                    std::mem::replace(&mut self.nodes[i].cancel, Cancel::None),
-                    Cancel::None
-                ) {
+                let cancel = std::mem::replace(&mut self.nodes[i].cancel, Cancel::None);
+                let there_was = !matches!(cancel, Cancel::None);
+                drop(cancel);
+                if there_was {
                     self.end(i, ContextError::Canceled, None);
                 }
             }
