@@ -138,6 +138,8 @@ pub mod net;
 #[cfg(not(loom))]
 mod private;
 #[cfg(not(loom))]
+pub mod rate;
+#[cfg(not(loom))]
 mod report;
 #[cfg(not(loom))]
 pub mod runtime;

@@ -52,7 +52,7 @@ fn ten_thousand_layers_are_cancelled_from_root_and_leaf_at_once() {
             cancel_root.cancel(By(1));
             assert!(seen.err().is_some(), "all below are done");
         });
-        wg.go(move || cancel_leaf());
+        wg.go(move || cancel_leaf.cancel());
         if round % 2 == 0 {
             let seen = leaf.clone();
             wg.go(move || {
