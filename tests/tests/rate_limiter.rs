@@ -43,10 +43,10 @@ fn reserve<'a>(limiter: &'a Limiter, at: i32, n: usize, delay: u128) -> Reservat
 #[goweft::test]
 fn smoke() {
     let limiter = Limiter::new(Limit::per_second(1000.0), 2);
-    assert!(limiter.allow() && limiter.allow());
     let start = Instant::now();
+    assert!(limiter.allow() && limiter.allow());
     limiter.wait_n(&Context::background(), 2).unwrap();
-    assert!(start.elapsed() >= Duration::from_micros(900));
+    assert!(start.elapsed() >= Duration::from_micros(1990));
     assert_eq!((limiter.limit(), limiter.burst()), (Limit(1000.0), 2));
 }
 
@@ -262,11 +262,11 @@ fn limit_and_burst_may_change_under_reservations() {
 // TestReserveMax, the part of it that reserve_n has: a context's deadline.
 #[goweft::test]
 fn waiting_gives_up_at_once_when_the_deadline_is_too_early() {
-    let limiter = Limiter::new(Limit(1.0), 3);
+    let limiter = Limiter::new(Limit(0.0001), 3);
     let background = Context::background();
     limiter.wait_n(&background, 3).unwrap();
-    let start = Instant::now();
-    let (ctx, _cancel) = background.with_timeout(Duration::from_millis(500));
+    // The next token comes in hours.
+    let (ctx, _cancel) = background.with_timeout(Duration::from_secs(3600));
     let late = limiter.wait_n(&ctx, 1).unwrap_err();
     assert_eq!(late, WaitError::ExceedsDeadline { n: 1 });
     assert_eq!(
@@ -279,7 +279,6 @@ fn waiting_gives_up_at_once_when_the_deadline_is_too_early() {
         much.to_string(),
         "rate: wait(n=4) exceeds limiter's burst 3"
     );
-    assert!(start.elapsed() < Duration::from_millis(500));
     assert!(limiter.tokens() >= 0.0, "nothing was taken");
 }
 
@@ -420,12 +419,14 @@ fn sometimes_is_when_some_time_has_passed() {
     let hourly = Sometimes::new().interval(Duration::from_secs(3600));
     assert_eq!(times(&hourly, 10), [0]);
     let often = Sometimes::new().interval(Duration::from_millis(1));
-    let mut done = 0;
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_millis(20) {
-        often.run(|| done += 1);
+    let mut done = vec![];
+    while done.len() < 5 {
+        often.run(|| done.push(Instant::now()));
     }
-    assert!((2..=21).contains(&done), "{done}");
+    assert!(
+        done.windows(2)
+            .all(|w| w[1] - w[0] >= Duration::from_millis(1))
+    );
 }
 
 // TestSometimesConcurrent.
