@@ -5,9 +5,9 @@
 //! function is a box that is made at the first such call; `cancel.cancel()` needs
 //! none.
 
-use super::ContextError;
 use super::error::cause_of;
 use super::node::NodeRef;
+use super::{Cause, ContextError};
 use std::error::Error;
 use std::fmt;
 use std::ops::Deref;
@@ -25,6 +25,11 @@ impl Clone for Canceller {
 }
 
 impl Canceller {
+    fn cancel(node: &NodeRef, cause: Option<Cause>) {
+        node.release();
+        node.cancel(ContextError::Canceled, cause);
+    }
+
     /// From now on there is always one more, so that none is the last.
     fn detach(&self) {
         self.0.cancellers.fetch_add(1, Ordering::Relaxed);
@@ -33,7 +38,11 @@ impl Canceller {
 
 impl Drop for Canceller {
     fn drop(&mut self) {
-        if self.0.cancellers.fetch_sub(1, Ordering::AcqRel) == 1 && !self.0.is_done() {
+        if self.0.cancellers.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return;
+        }
+        self.0.release();
+        if !self.0.is_done() {
             self.0.cancel(ContextError::Canceled, None);
         }
     }
@@ -85,7 +94,7 @@ impl CancelFunc {
     /// assert_eq!(ctx.err(), Some(ContextError::Canceled));
     /// ```
     pub fn cancel(&self) {
-        self.canceller.0.cancel(ContextError::Canceled, None);
+        Canceller::cancel(&self.canceller.0, None);
     }
 
     /// Drops it without cancelling: the context lives until its deadline, or until one that
@@ -119,7 +128,7 @@ impl Deref for CancelFunc {
     fn deref(&self) -> &Self::Target {
         &**self.function.get_or_init(|| {
             let node = self.canceller.0.clone();
-            Box::new(move || _ = node.cancel(ContextError::Canceled, None))
+            Box::new(move || Canceller::cancel(&node, None))
         })
     }
 }
@@ -160,8 +169,7 @@ impl CancelCauseFunc {
     /// assert_eq!(ctx.cause().unwrap().to_string(), "disk full");
     /// ```
     pub fn cancel<E: Error + Send + Sync + 'static>(&self, cause: E) {
-        let node = &self.canceller.0;
-        node.cancel(ContextError::Canceled, Some(cause_of(cause)));
+        Canceller::cancel(&self.canceller.0, Some(cause_of(cause)));
     }
 
     /// As [`CancelFunc::detach`].

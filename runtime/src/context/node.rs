@@ -60,6 +60,9 @@ pub(crate) struct Node {
     refs: AtomicUsize,
     /// Cancel functions there are; the last one to go cancels.
     pub(super) cancellers: AtomicUsize,
+    /// Its cancel function was called, or is gone. Not the same as done: who catches
+    /// signals for it does so until this.
+    released: AtomicBool,
     parent: Option<NodeRef>,
     pub(super) kind: Kind,
     /// How many contexts it comes from.
@@ -203,6 +206,7 @@ impl NodeRef {
         let node = Box::new(Node {
             refs: AtomicUsize::new(1),
             cancellers: AtomicUsize::new(1),
+            released: AtomicBool::new(false),
             parent: parent.cloned(),
             kind: spec.kind,
             depth: spec.depth,
@@ -283,7 +287,7 @@ impl NodeRef {
     }
 
     /// Makes the node and all below it done. True: the node was not.
-    pub(super) fn cancel(&self, why: ContextError, cause: Option<Cause>) -> bool {
+    pub(crate) fn cancel(&self, why: ContextError, cause: Option<Cause>) -> bool {
         let first = self.mark(why, cause);
         self.spread();
         self.leave_parent();
@@ -441,6 +445,15 @@ impl Node {
     #[inline]
     pub(crate) fn is_done(&self) -> bool {
         self.state.load(Ordering::Acquire) != OPEN
+    }
+
+    /// See the field.
+    pub(crate) fn is_released(&self) -> bool {
+        self.released.load(Ordering::Acquire)
+    }
+
+    pub(super) fn release(&self) {
+        self.released.store(true, Ordering::Release);
     }
 
     #[inline]
