@@ -122,7 +122,7 @@ fn a_context_is_done_by_its_signal_its_parent_or_its_function() {
     let (ctx, stop) = signal::notify_context(&background, &signals).unwrap();
     goweft::scope(|s| {
         for _ in 0..10 {
-            s.spawn(|| stop());
+            s.spawn(|| stop.cancel());
         }
     });
     assert_eq!(ctx.err(), Some(ContextError::Canceled));
