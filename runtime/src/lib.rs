@@ -132,6 +132,8 @@ mod defer;
 #[cfg(not(loom))]
 mod env;
 #[cfg(not(loom))]
+pub mod io;
+#[cfg(not(loom))]
 mod lock;
 #[cfg(not(loom))]
 pub mod net;
