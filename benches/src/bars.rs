@@ -21,6 +21,7 @@ pub(crate) const SCENARIOS: &[&str] = &[
     "ring",
     "skynet",
     "sleep_timers",
+    "context_timeout",
     "preempt",
     "deep_stack",
     "tcp_echo",
@@ -115,6 +116,27 @@ pub(crate) const BARS: &[Bar] = &[
         at_most: 1.2,
     },
     Bar {
+        scenario: "sleep_timers",
+        what: "100,000 sleepers, over ideal",
+        subject: side("goweft", "sleep_timers.over_ideal", 2),
+        references: &[side("go", "sleep_timers.over_ideal", 2)],
+        at_most: 1.0,
+    },
+    Bar {
+        scenario: "sleep_timers",
+        what: "100,000 sleepers, p99 late",
+        subject: side("goweft", "sleep_timers.late_p99", 2),
+        references: &[side("go", "sleep_timers.late_p99", 2)],
+        at_most: 1.0,
+    },
+    Bar {
+        scenario: "context_timeout",
+        what: "a context with timeout",
+        subject: side("goweft", "context_timeout", 2),
+        references: &[side("go", "context_timeout", 2)],
+        at_most: 1.0,
+    },
+    Bar {
         scenario: "idle_mem",
         what: "a parked goroutine, bytes",
         subject: side("goweft", "idle_mem.bytes", 2),
@@ -141,6 +163,7 @@ pub(crate) fn commands_for(bars: &[&Bar]) -> Vec<Command> {
 pub(crate) fn commands_for_all(scenario: &'static str) -> Vec<Command> {
     let peers: &[&str] = match scenario {
         "switch" => &["stacks", "corosensei"],
+        "context_timeout" => &["goweft", "go"],
         "enter" => &["goweft", "go", "tokio"],
         "serve" => &["goweft", "tokio"],
         "skynet" | "sleep_timers" => &["goweft", "go", "tokio", "may"],

@@ -50,3 +50,10 @@ pub(crate) fn after(d: Duration) -> Nanos {
 pub(crate) fn nanos(d: Duration) -> Nanos {
     u64::try_from(d.as_nanos()).unwrap_or(NEVER)
 }
+
+/// Now + `d` for something that is on even if it will not come to pass in our
+/// days: never [`NEVER`], which stands for "off".
+#[inline]
+pub(crate) fn due(d: Duration) -> Nanos {
+    after(d).min(NEVER - 1)
+}

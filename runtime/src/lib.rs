@@ -126,15 +126,21 @@ mod clock;
 #[cfg(not(loom))]
 mod config;
 #[cfg(not(loom))]
+pub mod context;
+#[cfg(not(loom))]
 mod defer;
 #[cfg(not(loom))]
 mod env;
+#[cfg(not(loom))]
+pub mod io;
 #[cfg(not(loom))]
 mod lock;
 #[cfg(not(loom))]
 pub mod net;
 #[cfg(not(loom))]
 mod private;
+#[cfg(not(loom))]
+pub mod rate;
 #[cfg(not(loom))]
 mod report;
 #[cfg(not(loom))]

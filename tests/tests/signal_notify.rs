@@ -1,10 +1,11 @@
-//! `signal::notify` against real signals. Each test that stays in this process
+//! `signal` against real signals: what Go's os/signal/signal_test.go proves. Each test that stays in this process
 //! has a signal of its own; those that end a process end a child.
 
-use goweft::signal::{self, Signal};
+use goweft::context::{Context, ContextError};
+use goweft::signal::{self, Received, Signal};
 use goweft::{channel, go, select};
 use signal_hook::low_level::raise;
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -88,6 +89,76 @@ fn what_cannot_be_relayed_is_refused() {
     );
 }
 
+// TestNotifyContextNotifications, TestNotifyContextStop, …CancelParent, …PrematureCancelParent,
+// …SimultaneousStop.
+#[goweft::test]
+fn a_context_is_done_by_its_signal_its_parent_or_its_function() {
+    let signals = [Signal::SIGVTALRM, Signal::SIGXCPU];
+    let background = Context::background();
+    let (ctx, stop) = signal::notify_context(&background, &signals).unwrap();
+    let waiter = goweft::spawn({
+        let ctx = ctx.clone();
+        move || ctx.done().recv_timeout(WATCHDOG)
+    });
+    raise(libc::SIGVTALRM).unwrap();
+    let closed = Err(channel::RecvTimeoutError::Disconnected);
+    assert_eq!(waiter.join().unwrap(), closed);
+    assert_eq!(ctx.err(), Some(ContextError::Canceled));
+    let cause = ctx.cause().unwrap();
+    let received = cause.downcast_ref::<Received>().unwrap();
+    assert_eq!(received.signal, Signal::SIGVTALRM);
+    assert_eq!(cause.to_string(), "virtual timer expired signal received");
+    let source = cause.source().and_then(|e| e.downcast_ref());
+    assert_eq!(source, Some(&ContextError::Canceled));
+    stop();
+
+    let (parent, cancel) = background.with_cancel();
+    let (ctx, _stop) = signal::notify_context(&parent, &signals).unwrap();
+    cancel();
+    assert_eq!(ctx.err(), Some(ContextError::Canceled));
+    let (ctx, _stop) = signal::notify_context(&parent, &signals).unwrap();
+    assert_eq!(ctx.err(), Some(ContextError::Canceled));
+
+    let (ctx, stop) = signal::notify_context(&background, &signals).unwrap();
+    goweft::scope(|s| {
+        for _ in 0..10 {
+            s.spawn(|| stop.cancel());
+        }
+    });
+    assert_eq!(ctx.err(), Some(ContextError::Canceled));
+    assert!(ctx.cause().unwrap().is::<ContextError>());
+    assert_eq!(
+        signal::notify_context(&background, &[]).unwrap_err().kind(),
+        ErrorKind::InvalidInput
+    );
+}
+
+// TestReset, as far as it can be seen from inside.
+#[goweft::test]
+fn reset_closes_receivers_that_have_no_other_signal() {
+    let one = signal::notify(&[Signal::SIGTTOU]).unwrap();
+    let two = signal::notify(&[Signal::SIGTTOU, Signal::SIGTTIN]).unwrap();
+    let (ctx, _stop) = signal::notify_context(&Context::background(), &[Signal::SIGTTOU]).unwrap();
+    raise(libc::SIGTTOU).unwrap();
+    assert_eq!(one.recv_timeout(WATCHDOG), Ok(Signal::SIGTTOU));
+    assert!(ctx.done().recv_timeout(WATCHDOG).is_err() && ctx.err().is_some());
+    signal::reset(&[Signal::SIGTTOU]).unwrap();
+    assert_eq!(one.recv(), Err(channel::RecvError));
+    raise(libc::SIGTTIN).unwrap();
+    assert_eq!(two.recv_timeout(WATCHDOG), Ok(Signal::SIGTTOU));
+    assert_eq!(two.recv_timeout(WATCHDOG), Ok(Signal::SIGTTIN));
+    signal::reset(&[Signal::SIGTTIN]).unwrap();
+    assert_eq!(two.recv(), Err(channel::RecvError));
+    // And from the beginning.
+    let again = signal::notify(&[Signal::SIGTTOU]).unwrap();
+    raise(libc::SIGTTOU).unwrap();
+    assert_eq!(again.recv_timeout(WATCHDOG), Ok(Signal::SIGTTOU));
+    assert_eq!(
+        signal::reset(&[Signal::SIGKILL]).unwrap_err().kind(),
+        ErrorKind::InvalidInput
+    );
+}
+
 // ---- in a child -----------------------------------------------------------
 
 const ROLE: &str = "GOWEFT_TEST_SIGNAL_ROLE";
@@ -100,9 +171,20 @@ struct Role {
 
 impl Role {
     fn start(role: &str) -> Role {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child", "--nocapture"])
+        Role::run(
+            role,
+            Command::new(std::env::current_exe().unwrap()).args([
+                "--exact",
+                "child",
+                "--nocapture",
+            ]),
+        )
+    }
+
+    fn run(role: &str, command: &mut Command) -> Role {
+        let mut child = command
             .env(ROLE, role)
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -155,6 +237,65 @@ fn child() {
             println!("deaf");
             channel::never::<()>().recv().unwrap();
         }
+        "stops its context" => {
+            let background = Context::background();
+            let (ctx, stop) = signal::notify_context(&background, &[Signal::SIGTERM]).unwrap();
+            println!("listening");
+            assert!(ctx.done().recv().is_err());
+            // Still caught: the second one does nothing.
+            let (counts, _keep) = signal::notify_context(&background, &[Signal::SIGUSR1]).unwrap();
+            raise(libc::SIGTERM).unwrap();
+            raise(libc::SIGUSR1).unwrap();
+            assert!(counts.done().recv().is_err());
+            stop();
+            println!("stopped");
+            channel::never::<()>().recv().unwrap();
+        }
+        "ignores" => {
+            let rx = signal::notify(&[Signal::SIGTERM]).unwrap();
+            signal::ignore(&[Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD]).unwrap();
+            assert!(rx.recv().is_err(), "it undoes notify");
+            raise(libc::SIGTERM).unwrap();
+            raise(libc::SIGHUP).unwrap();
+            // Programs that are started from here ignore them too. (And can be waited for.)
+            let inherited = Command::new("sh")
+                .args(["-c", "kill -s TERM $$; kill -s HUP $$; exit 3"])
+                .status()
+                .unwrap();
+            assert_eq!(inherited.code(), Some(3));
+            // Notified again: the signal comes; and is ignored again.
+            for _ in 0..3 {
+                let rx = signal::notify(&[Signal::SIGTERM, Signal::SIGHUP]).unwrap();
+                raise(libc::SIGTERM).unwrap();
+                assert_eq!(rx.recv(), Ok(Signal::SIGTERM));
+                raise(libc::SIGHUP).unwrap();
+                assert_eq!(rx.recv(), Ok(Signal::SIGHUP));
+                signal::ignore(&[Signal::SIGTERM, Signal::SIGHUP]).unwrap();
+                raise(libc::SIGTERM).unwrap();
+                raise(libc::SIGHUP).unwrap();
+            }
+            println!("ignoring");
+            let mut line = String::new();
+            goweft::blocking(|| std::io::stdin().read_line(&mut line)).unwrap();
+            signal::reset(&[]).unwrap();
+            println!("reset");
+            channel::never::<()>().recv().unwrap();
+        }
+        "is started ignoring" => {
+            // As under nohup: SIGHUP was ignored when the program began.
+            let rx = signal::notify(&[Signal::SIGHUP]).unwrap();
+            raise(libc::SIGHUP).unwrap();
+            assert_eq!(rx.recv(), Ok(Signal::SIGHUP));
+            drop(rx);
+            raise(libc::SIGHUP).unwrap();
+            signal::reset(&[Signal::SIGHUP]).unwrap();
+            raise(libc::SIGHUP).unwrap();
+            // The relay has come past it when it brings another.
+            let rx = signal::notify(&[Signal::SIGUSR1]).unwrap();
+            raise(libc::SIGUSR1).unwrap();
+            rx.recv().unwrap();
+            std::process::exit(5);
+        }
         "computes" => {
             let rx = signal::notify(&[Signal::SIGINT]).unwrap();
             go! {
@@ -188,4 +329,41 @@ fn a_signal_arrives_while_processors_are_busy() {
     child.kill("INT");
     child.expect("got interrupt");
     assert_eq!(child.end().code(), Some(7));
+}
+
+// TestNotifyContext's program: the default action is back after stop.
+#[test]
+fn a_context_catches_its_signal_until_it_is_stopped() {
+    let mut child = Role::start("stops its context");
+    child.expect("listening");
+    child.kill("TERM");
+    child.expect("stopped");
+    child.kill("TERM");
+    assert_eq!(child.end().signal(), Some(libc::SIGTERM));
+}
+
+// TestIgnore, TestDetectNohup's other side, TestReset.
+#[test]
+fn ignored_signals_do_nothing_until_they_are_reset() {
+    let mut child = Role::start("ignores");
+    child.expect("ignoring");
+    child.kill("TERM");
+    child.kill("HUP");
+    writeln!(child.child.stdin.as_ref().unwrap(), "go on").unwrap();
+    child.expect("reset");
+    child.kill("HUP");
+    assert_eq!(child.end().signal(), Some(libc::SIGHUP));
+}
+
+// TestNohup.
+#[test]
+fn a_signal_that_was_ignored_at_the_start_stays_so_when_nobody_listens() {
+    let exe = std::env::current_exe().unwrap();
+    let child = Role::run(
+        "is started ignoring",
+        Command::new("sh")
+            .args(["-c", "trap '' HUP; exec \"$0\" --exact child --nocapture"])
+            .arg(exe),
+    );
+    assert_eq!(child.end().code(), Some(5));
 }

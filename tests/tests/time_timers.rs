@@ -1,14 +1,19 @@
-//! `time`: what Go's time/tick_test.go and sleep_test.go prove of timers, where no
-//! `after_func` is needed.
+//! `time`: what Go's time/tick_test.go and sleep_test.go prove of timers.
 
 use goweft::channel::{self, TryRecvError};
 use goweft::select;
 use goweft::time::{self, Ticker, Timer};
 use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 const MS: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const CENTURIES: Duration = Duration::from_secs(400 * 365 * 24 * 3600);
+/// Only a failure waits for it.
+const WATCHDOG: Duration = Duration::from_secs(60);
 
 #[test]
 fn smoke() {
@@ -19,7 +24,7 @@ fn smoke() {
     assert_eq!(timer.channel().try_recv(), Err(TryRecvError::Empty));
     time::sleep_until(start + 7 * MS);
     assert!(time::since(start) >= 7 * MS);
-    assert_eq!(time::since(start + 3_600_000 * MS), Duration::ZERO);
+    assert_eq!(time::since(start + HOUR), Duration::ZERO);
 }
 
 // TestSleep, TestAfter.
@@ -79,7 +84,7 @@ fn stop_and_reset_leave_nothing_stale() {
     assert!(!timer.stop());
     assert_eq!(timer.channel().try_recv(), Err(TryRecvError::Empty));
     assert!(!timer.reset(Duration::ZERO));
-    assert!(timer.reset(3_600_000 * MS), "it was due and not received");
+    assert!(timer.reset(HOUR), "it was due and not received");
     assert_eq!(timer.channel().try_recv(), Err(TryRecvError::Empty));
     assert!(timer.reset(MS));
     assert!(timer.channel().recv().is_ok());
@@ -91,7 +96,7 @@ fn stop_and_reset_leave_nothing_stale() {
 #[test]
 fn a_parked_receiver_follows_a_reset() {
     // Earlier: it is woken. Later: it waits on.
-    let timer = std::sync::Arc::new(Timer::new(3_600_000 * MS));
+    let timer = Arc::new(Timer::new(HOUR));
     let receiver = {
         let timer = timer.clone();
         goweft::spawn(move || {
@@ -106,7 +111,7 @@ fn a_parked_receiver_follows_a_reset() {
         assert!(timer.reset(7_200_000 * MS));
         assert!(timer.reset(Duration::ZERO));
         let start = Instant::now();
-        while timer.reset(3_600_000 * MS) {
+        while timer.reset(HOUR) {
             // It was not received yet.
             timer.reset(Duration::ZERO);
             thread::sleep(MS);
@@ -119,7 +124,7 @@ fn a_parked_receiver_follows_a_reset() {
 
 #[test]
 fn a_stopped_timer_never_fires_for_a_parked_receiver() {
-    let timer = std::sync::Arc::new(Timer::new(10 * MS));
+    let timer = Arc::new(Timer::new(10 * MS));
     let receiver = {
         let timer = timer.clone();
         thread::spawn(move || timer.channel().recv_timeout(60 * MS).is_err())
@@ -193,7 +198,7 @@ fn many_timers_are_stopped_and_reset_while_they_fire() {
     let wg = goweft::sync::WaitGroup::new();
     for i in 0..50u64 {
         wg.go(move || {
-            let timer = std::sync::Arc::new(Timer::new(Duration::from_micros(i * 10)));
+            let timer = Arc::new(Timer::new(Duration::from_micros(i * 10)));
             let receiver = {
                 let timer = timer.clone();
                 goweft::spawn(move || {
@@ -230,4 +235,296 @@ fn ten_thousand_timeouts_that_do_not_happen_cost_little() {
             recv(channel::after(Duration::from_secs(3600))) -> _ => unreachable!(),
         }
     }
+}
+
+// ---- after_func ------------------------------------------------------------
+
+// TestAfterFunc: a function that sets up the next one.
+#[goweft::test]
+fn after_func_can_set_up_the_next() {
+    fn next(left: usize, tx: channel::Sender<()>) {
+        match left {
+            0 => tx.send(()).unwrap(),
+            _ => {
+                let tx = tx.clone();
+                time::after_func(Duration::ZERO, move || next(left - 1, tx.clone()));
+            }
+        }
+    }
+    let (tx, rx) = channel::bounded(1);
+    next(1000, tx);
+    assert_eq!(rx.recv_timeout(WATCHDOG), Ok(()));
+}
+
+#[test]
+fn after_func_from_a_plain_thread_calls_in_a_goroutine() {
+    let (tx, rx) = channel::bounded(1);
+    let start = Instant::now();
+    let timer = time::after_func(5 * MS, move || {
+        let who = (goweft::task::is_goroutine(), Instant::now());
+        tx.send(who).unwrap();
+    });
+    let (goroutine, at) = rx.recv_timeout(WATCHDOG).unwrap();
+    assert!(goroutine && at >= start + 5 * MS);
+    assert!(!timer.stop());
+    assert_eq!(timer.channel().try_recv(), Err(TryRecvError::Empty));
+}
+
+// TestAfterStop.
+#[goweft::test]
+fn after_func_that_was_stopped_is_not_called_and_is_dropped() {
+    let token = Arc::new(());
+    let kept = token.clone();
+    let timer = time::after_func(HOUR, move || unreachable!("{kept:?}"));
+    assert_eq!(Arc::strong_count(&token), 2);
+    assert!(timer.stop());
+    assert!(!timer.stop());
+    assert!(!timer.reset(CENTURIES));
+    assert!(timer.stop());
+    drop(timer);
+    assert_eq!(Arc::strong_count(&token), 1);
+}
+
+// TestReset, and Go's rule that Reset reschedules the function.
+#[goweft::test]
+fn after_func_is_called_once_for_each_setting_that_comes_to_pass() {
+    let (tx, rx) = channel::bounded(1);
+    let mut calls = 0;
+    let timer = time::after_func(HOUR, move || {
+        calls += 1;
+        tx.send((calls, Instant::now())).unwrap();
+    });
+    for call in 1..=5 {
+        let earliest = Instant::now() + MS;
+        // It was set to an hour in the first round and has been called in the others.
+        assert_eq!(timer.reset(2 * HOUR), call == 1);
+        assert!(timer.reset(MS));
+        let (n, at) = rx.recv_timeout(WATCHDOG).unwrap();
+        assert_eq!(n, call);
+        assert!(at >= earliest);
+    }
+    assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
+}
+
+#[goweft::test]
+fn after_func_calls_never_overlap() {
+    let (entered, running) = channel::bounded(0);
+    let (go_on, wait) = channel::bounded::<()>(0);
+    let inside = Arc::new(AtomicUsize::new(0));
+    let timer = time::after_func(Duration::ZERO, move || {
+        assert_eq!(inside.fetch_add(1, Ordering::Relaxed), 0, "two at once");
+        entered.send(()).unwrap();
+        wait.recv().unwrap();
+        inside.fetch_sub(1, Ordering::Relaxed);
+    });
+    running.recv().unwrap();
+    assert!(!timer.reset(Duration::ZERO), "it has been called");
+    let second = running.recv_timeout(2 * MS);
+    assert_eq!(second, Err(channel::RecvTimeoutError::Timeout));
+    go_on.send(()).unwrap();
+    running.recv().unwrap();
+    go_on.send(()).unwrap();
+}
+
+#[goweft::test]
+fn a_timer_of_after_func_that_is_dropped_still_fires() {
+    let (tx, rx) = channel::bounded(1);
+    drop(time::after_func(MS, move || tx.send(()).unwrap()));
+    assert_eq!(rx.recv_timeout(WATCHDOG), Ok(()));
+}
+
+#[goweft::test]
+fn a_panic_in_after_func_leaves_the_timer_usable() {
+    let (tx, rx) = channel::bounded(1);
+    let mut calls = 0;
+    let timer = time::after_func(Duration::ZERO, move || {
+        calls += 1;
+        tx.send(calls).unwrap();
+        match calls {
+            1 => panic!("on purpose"),
+            2 => goweft::task::exit(),
+            _ => {}
+        }
+    });
+    for call in 1..=3 {
+        assert_eq!(rx.recv_timeout(WATCHDOG), Ok(call));
+        timer.reset(Duration::ZERO);
+    }
+}
+
+// TestTimerStopStress, TestTickerConcurrentStress: stop and reset race with the call.
+#[test]
+fn stopping_and_setting_race_with_the_call() {
+    const ROUNDS: usize = 30_000;
+    goweft::scope(|s| {
+        for lane in 0..4 {
+            s.spawn(move || {
+                let calls = Arc::new(AtomicUsize::new(0));
+                let (tx, rx) = channel::bounded::<()>(1);
+                let mut prevented = 0;
+                let counter = calls.clone();
+                let micros = |n: usize| Duration::from_micros((n * 7 + lane) as u64 % 30);
+                let timer = time::after_func(micros(0), move || {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                    let _ = &tx;
+                });
+                for n in 0..ROUNDS {
+                    if n % 3 == 0 {
+                        goweft::task::yield_now();
+                    }
+                    prevented += usize::from(timer.reset(micros(n)));
+                }
+                prevented += usize::from(timer.stop());
+                // The last call may still be on its way; the closure goes after it.
+                drop(timer);
+                assert!(rx.recv().is_err());
+                assert_eq!(calls.load(Ordering::Relaxed) + prevented, ROUNDS + 1);
+            });
+        }
+    });
+}
+
+// ---- limits ----------------------------------------------------------------------
+
+// TestSleepZeroDeadlock, TestZeroTimer: zero is never lost.
+#[test]
+fn zero_is_due_at_once_however_often() {
+    goweft::scope(|s| {
+        for _ in 0..4 {
+            s.spawn(|| {
+                for n in 0..5_000 {
+                    time::sleep(Duration::ZERO);
+                    time::sleep(Duration::from_nanos(1));
+                    let (tx, rx) = channel::bounded(1);
+                    let timer = time::after_func(Duration::ZERO, move || tx.send(()).unwrap());
+                    select! {
+                        recv(Timer::new(Duration::ZERO).channel()) -> due => assert!(due.is_ok()),
+                        recv(time::after(HOUR)) -> _ => unreachable!(),
+                    }
+                    match n % 2 {
+                        0 => assert_eq!(rx.recv_timeout(WATCHDOG), Ok(())),
+                        _ => assert!(timer.stop() || rx.recv_timeout(WATCHDOG) == Ok(())),
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[goweft::test]
+fn centuries_never_come_and_can_be_stopped() {
+    for far in [CENTURIES, Duration::MAX, Duration::from_nanos(u64::MAX)] {
+        let timer = Timer::new(far);
+        let ticker = Ticker::new(far);
+        let call = time::after_func(far, || unreachable!());
+        let after = time::after(far);
+        select! {
+            recv(timer.channel()) -> _ => unreachable!(),
+            recv(ticker.channel()) -> _ => unreachable!(),
+            recv(after) -> _ => unreachable!(),
+            default(MS) => {}
+        }
+        assert!(timer.stop() && ticker.stop() && call.stop());
+        assert!(!timer.reset(far) && timer.reset(MS));
+        assert!(!ticker.reset(far) && ticker.reset(MS));
+        assert!(!call.reset(far) && call.reset(far) && call.stop());
+        assert!(timer.channel().recv().is_ok());
+        assert!(ticker.channel().recv().is_ok());
+    }
+    let asleep = goweft::spawn(|| time::sleep(Duration::MAX));
+    time::sleep(MS);
+    assert!(!asleep.is_finished());
+}
+
+// TestTeardown: receivers of a timer come and go.
+#[goweft::test]
+fn waits_that_end_early_leave_nothing_in_the_timer() {
+    for _ in 0..3 {
+        let ticker = Arc::new(Ticker::new(Duration::from_micros(100)));
+        let wg = goweft::sync::WaitGroup::new();
+        for _ in 0..20 {
+            let ticker = ticker.clone();
+            wg.go(move || {
+                for _ in 0..20 {
+                    let _ = ticker.channel().recv_timeout(Duration::from_micros(50));
+                    select! {
+                        recv(ticker.channel()) -> tick => assert!(tick.is_ok()),
+                        default(Duration::from_micros(50)) => {}
+                    }
+                }
+            });
+        }
+        wg.wait();
+        assert!(ticker.channel().recv().is_ok());
+        assert!(ticker.stop());
+        assert_eq!(ticker.channel().try_recv(), Err(TryRecvError::Empty));
+    }
+}
+
+// ---- ticks -------------------------------------------------------------------------
+
+// TestMultiWakeupTicker: many receive from one ticker that is set again and again.
+#[test]
+fn tick_times_never_decrease() {
+    let ticker = Ticker::new(Duration::from_micros(20));
+    let latest = goweft::sync::Mutex::new((Instant::now(), 0));
+    goweft::scope(|s| {
+        for receiver in 0..4 {
+            let (ticker, latest) = (&ticker, &latest);
+            s.spawn(move || {
+                loop {
+                    // Receiving under the lock makes an order of all ticks.
+                    let mut latest = latest.lock();
+                    if latest.1 == 20_000 {
+                        return;
+                    }
+                    let tick = if receiver % 2 == 0 {
+                        ticker.channel().recv().unwrap()
+                    } else {
+                        let mut select = channel::Select::new();
+                        select.recv(ticker.channel());
+                        let op = select.select();
+                        if latest.1 % 5 == 0 {
+                            // Given back, and perhaps received by the next.
+                            continue;
+                        }
+                        op.recv(ticker.channel()).unwrap()
+                    };
+                    assert!(tick >= latest.0 && tick <= Instant::now());
+                    *latest = (tick, latest.1 + 1);
+                }
+            });
+        }
+        s.spawn(|| {
+            for micros in (1..20).cycle() {
+                if latest.lock().1 == 20_000 {
+                    return;
+                }
+                ticker.reset(Duration::from_micros(micros));
+                goweft::task::yield_now();
+            }
+        });
+    });
+}
+
+#[goweft::test]
+fn a_tick_that_is_given_back_can_be_received_unless_a_later_one_was() {
+    let timer = Timer::new(Duration::ZERO);
+    let give_back = |rx: &channel::Receiver<Instant>| {
+        let mut select = channel::Select::new();
+        select.recv(rx);
+        drop(select.select());
+    };
+    give_back(timer.channel());
+    assert!(timer.channel().try_recv().is_ok());
+
+    let ticker = Ticker::new(MS);
+    give_back(ticker.channel());
+    let first = ticker.channel().recv().unwrap();
+    let mut select = channel::Select::new();
+    select.recv(ticker.channel());
+    let second = select.select();
+    let third = ticker.channel().recv().unwrap();
+    drop(second);
+    assert!(ticker.channel().recv().unwrap() > third && third >= first + 2 * MS);
 }

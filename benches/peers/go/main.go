@@ -8,6 +8,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"math"
@@ -453,6 +454,22 @@ func sleepFor(i int) time.Duration {
 	return time.Duration(1000+mix(uint64(i))%99001) * time.Microsecond
 }
 
+func bContext() {
+	n := pick(200_000)
+	report("context_timeout", n, nsPer(reps, n, timed(func() {
+		server, stop := context.WithCancel(context.Background())
+		defer stop()
+		for i := 0; i < n; i++ {
+			ctx, cancel := context.WithTimeout(server, time.Minute)
+			kept = ctx
+			cancel()
+		}
+	})), "ns")
+}
+
+// kept keeps the compiler from dropping what is not used.
+var kept context.Context
+
 func bPreempt() {
 	preempt("preempt", false)
 	preempt("preempt_sleeper_first", true)
@@ -604,6 +621,7 @@ var scenarios = map[string]func(){
 	"skynet":          bSkynet,
 	"idle_mem":        bIdle,
 	"sleep_timers":    bSleep,
+	"context_timeout": bContext,
 	"preempt":         bPreempt,
 	"deep_stack":      bDeep,
 	"echo_server":     echoServer,

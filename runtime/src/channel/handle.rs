@@ -9,6 +9,7 @@ use super::errors::*;
 use super::flavor::{Flavor, Outcome, Side, TRY, Token};
 use super::{bounded, counter, rendezvous, timer, unbounded};
 use crate::clock::{self, NEVER, Nanos};
+use crate::context::NodeRef;
 use crate::sched::Inside;
 use std::fmt;
 use std::mem::{ManuallyDrop, MaybeUninit};
@@ -74,6 +75,8 @@ enum ReceiverFlavor<T> {
     Unbounded(Receiving<unbounded::Channel<T>>),
     /// Only in a `Receiver<Instant>`.
     Timer(Arc<timer::Channel>),
+    /// Only in a `Receiver<()>`.
+    Done(NodeRef),
     Never,
 }
 
@@ -138,6 +141,24 @@ pub(super) fn new_never<T>() -> Receiver<T> {
 pub(crate) fn ticks(channel: Arc<timer::Channel>) -> Receiver<Instant> {
     Receiver {
         flavor: ReceiverFlavor::Timer(channel),
+    }
+}
+
+/// A receiver of the end of `node`'s context.
+pub(crate) fn done(node: NodeRef) -> Receiver<()> {
+    Receiver {
+        flavor: ReceiverFlavor::Done(node),
+    }
+}
+
+impl Receiver<()> {
+    /// The node whose end it receives.
+    #[inline]
+    pub(crate) fn node(&self) -> Option<&NodeRef> {
+        match &self.flavor {
+            ReceiverFlavor::Done(node) => Some(node),
+            _ => None,
+        }
     }
 }
 
@@ -474,6 +495,7 @@ impl<T> Receiver<T> {
                 let slot = unsafe { &mut *slot.cast::<MaybeUninit<Instant>>() };
                 c.recv(&mut Inside::enter(), slot, deadline)
             }
+            ReceiverFlavor::Done(node) => node.wait(deadline),
             ReceiverFlavor::Never => wait_in_vain(deadline),
         };
         match outcome {
@@ -520,19 +542,21 @@ impl<T> Receiver<T> {
             ReceiverFlavor::Bounded(c) => Some(&**c),
             ReceiverFlavor::Unbounded(c) => Some(&**c),
             ReceiverFlavor::Timer(c) => Some(&**c),
+            ReceiverFlavor::Done(node) => Some(&**node),
             ReceiverFlavor::Never => None,
         }
     }
 
     /// Closes the channel, as [`Sender::close`] does. A channel of
-    /// [`never`](super::never) has nobody to tell: false.
+    /// [`never`](super::never) has nobody to tell, and that of a
+    /// [context](crate::context::Context::done) only cancelling closes: false.
     pub fn close(&self) -> bool {
         match &self.flavor {
             ReceiverFlavor::Rendezvous(c) => c.close(&mut Inside::enter()),
             ReceiverFlavor::Bounded(c) => c.close(&mut Inside::enter()),
             ReceiverFlavor::Unbounded(c) => c.close(),
             ReceiverFlavor::Timer(c) => c.close(),
-            ReceiverFlavor::Never => false,
+            ReceiverFlavor::Done(_) | ReceiverFlavor::Never => false,
         }
     }
 
@@ -544,6 +568,7 @@ impl<T> Receiver<T> {
             ReceiverFlavor::Bounded(c) => c.is_closed(),
             ReceiverFlavor::Unbounded(c) => c.is_closed(),
             ReceiverFlavor::Timer(c) => c.is_closed(),
+            ReceiverFlavor::Done(node) => node.is_done(),
             ReceiverFlavor::Never => false,
         }
     }
@@ -586,6 +611,7 @@ impl<T> Receiver<T> {
             (ReceiverFlavor::Bounded(a), ReceiverFlavor::Bounded(b)) => a.same(b),
             (ReceiverFlavor::Unbounded(a), ReceiverFlavor::Unbounded(b)) => a.same(b),
             (ReceiverFlavor::Timer(a), ReceiverFlavor::Timer(b)) => Arc::ptr_eq(a, b),
+            (ReceiverFlavor::Done(a), ReceiverFlavor::Done(b)) => a.is(b),
             (ReceiverFlavor::Never, ReceiverFlavor::Never) => true,
             _ => false,
         }
@@ -623,6 +649,7 @@ impl<T> Clone for Receiver<T> {
             ReceiverFlavor::Bounded(c) => ReceiverFlavor::Bounded(c.another()),
             ReceiverFlavor::Unbounded(c) => ReceiverFlavor::Unbounded(c.another()),
             ReceiverFlavor::Timer(c) => ReceiverFlavor::Timer(c.clone()),
+            ReceiverFlavor::Done(node) => ReceiverFlavor::Done(node.clone()),
             ReceiverFlavor::Never => ReceiverFlavor::Never,
         };
         Receiver { flavor }
@@ -667,7 +694,7 @@ impl<T> Drop for Receiver<T> {
                     c.discard();
                 });
             },
-            ReceiverFlavor::Timer(_) | ReceiverFlavor::Never => {}
+            ReceiverFlavor::Timer(_) | ReceiverFlavor::Done(_) | ReceiverFlavor::Never => {}
         }
     }
 }

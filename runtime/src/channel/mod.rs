@@ -38,7 +38,7 @@
 mod bounded;
 mod counter;
 mod errors;
-mod flavor;
+pub(crate) mod flavor;
 mod handle;
 mod iter;
 mod rendezvous;
@@ -52,8 +52,8 @@ pub use errors::{
     ReadyTimeoutError, RecvError, RecvTimeoutError, SelectTimeoutError, SendError,
     SendTimeoutError, TryReadyError, TryRecvError, TrySelectError, TrySendError,
 };
-pub(crate) use handle::ticks;
 pub use handle::{Receiver, Sender};
+pub(crate) use handle::{done, ticks};
 pub use iter::{IntoIter, Iter, TryIter};
 pub use select::{Select, SelectedOperation};
 
@@ -122,7 +122,7 @@ pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
 /// assert!(timed_out);
 /// ```
 pub fn after(duration: Duration) -> Receiver<Instant> {
-    ticks(Arc::new(timer::Channel::new(clock::after(duration), 0)))
+    ticks(Arc::new(timer::Channel::new(clock::due(duration), 0)))
 }
 
 /// A channel that delivers the time again and again, each `period`. With a period
@@ -143,10 +143,7 @@ pub fn after(duration: Duration) -> Receiver<Instant> {
 pub fn tick(period: Duration) -> Receiver<Instant> {
     match clock::nanos(period) {
         0 => never(),
-        period => ticks(Arc::new(timer::Channel::new(
-            clock::now().saturating_add(period),
-            period,
-        ))),
+        nanos => ticks(Arc::new(timer::Channel::new(clock::due(period), nanos))),
     }
 }
 

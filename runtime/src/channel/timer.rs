@@ -17,7 +17,7 @@ use crate::clock::{self, NEVER, Nanos};
 use crate::lock::ShortLock;
 use crate::sched::{Inside, Waiter};
 use std::mem::MaybeUninit;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// See the module.
 pub(crate) struct Channel {
@@ -25,12 +25,12 @@ pub(crate) struct Channel {
 }
 
 struct State {
-    /// The next tick; NEVER: none will come.
+    /// The next tick; NEVER: none will come, it is stopped.
     when: Nanos,
     /// Between ticks; 0: there is one only.
     period: Nanos,
-    /// Changes with every stop and reset: a tick that is given back belongs to
-    /// the setting it was taken from.
+    /// Changes with every stop, reset and tick: a tick can be given back only while
+    /// nothing came after it, or it would come after a later one.
     epoch: u64,
     closed: bool,
     /// Parked receivers. Nobody gives them a value: they are woken to look again
@@ -47,8 +47,11 @@ impl State {
         }
         self.when = match self.period {
             0 => NEVER,
-            period => due.saturating_add(period.saturating_mul(1 + (now - due) / period)),
+            period => due
+                .saturating_add(period.saturating_mul(1 + (now - due) / period))
+                .min(NEVER - 1),
         };
+        self.epoch += 1;
         Some(due)
     }
 
@@ -77,14 +80,15 @@ impl Channel {
         }
     }
 
-    /// Sets when the next tick comes; with `period` as in `new`. True: one was still to
-    /// come, or was due and nobody had received it.
-    pub(crate) fn set(&self, when: Nanos, period: Nanos) -> bool {
+    /// Lets the next tick come after `delay`, or none any more; with `period` as in
+    /// `new`. True: one was still to come, or was due and nobody had received it.
+    pub(crate) fn set(&self, delay: Option<Duration>, period: Nanos) -> bool {
         let mut inside = Inside::enter();
         let mut woken = Woken::default();
         let mut state = self.state.lock(&inside);
         let was_active = state.when != NEVER;
-        state.when = when;
+        // Under the lock: a tick that was received before is not later than now.
+        state.when = delay.map_or(NEVER, clock::due);
         state.period = period;
         state.epoch += 1;
         state.rouse(&mut inside, &mut woken);

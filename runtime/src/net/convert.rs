@@ -1,10 +1,10 @@
-//! Conversions between our sockets, std's, and bare descriptors: the same for
-//! each type.
+//! Conversions between our sockets and pipes, std's, and bare descriptors: the same
+//! for each type.
 
 macro_rules! conversions {
     ($ours:ident, $std:ty) => {
         impl $ours {
-            /// Takes over a socket of std's.
+            /// Takes over std's.
             ///
             /// Its settings stay: if it was non-blocking, operations fail with
             /// [`WouldBlock`](std::io::ErrorKind::WouldBlock) instead of waiting, and
@@ -22,19 +22,18 @@ macro_rules! conversions {
                 Ok(ours)
             }
 
-            /// Gives the socket to std. It blocks then, unless
-            /// [`set_nonblocking`](Self::set_nonblocking) said otherwise; timeouts stay,
-            /// deadlines do not.
+            /// Gives it to std. It blocks then, unless `set_nonblocking` said otherwise;
+            /// timeouts stay, deadlines do not.
             ///
             /// # Errors
             /// [`ResourceBusy`](std::io::ErrorKind::ResourceBusy) when there are clones:
-            /// they need it non-blocking. `NotConnected` with [`Closed`](super::Closed)
+            /// they need it non-blocking. `NotConnected` with [`Closed`](crate::net::Closed)
             /// when it was closed. The handle is used up all the same.
             pub fn into_std(self) -> io::Result<$std> {
                 self.socket.call(|_| Ok(()))?;
-                self.socket.into_inner().map_err(|_| {
-                    io::Error::new(io::ErrorKind::ResourceBusy, "the socket has clones")
-                })
+                self.socket
+                    .into_inner()
+                    .map_err(|_| io::Error::new(io::ErrorKind::ResourceBusy, "it has clones"))
             }
         }
 
@@ -66,7 +65,7 @@ macro_rules! conversions {
                     Ok(socket) => socket.into(),
                     Err(shared) => match shared.as_fd().try_clone_to_owned() {
                         Ok(fd) => fd,
-                        Err(e) => panic!("net: can't duplicate a shared socket: {e}"),
+                        Err(e) => panic!("net: can't duplicate a shared descriptor: {e}"),
                     },
                 }
             }
@@ -101,4 +100,4 @@ macro_rules! conversions {
     };
 }
 
-pub(super) use conversions;
+pub(crate) use conversions;

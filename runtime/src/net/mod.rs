@@ -72,10 +72,10 @@
 //! # io::Result::Ok(())
 //! ```
 
-mod convert;
+pub(crate) mod convert;
 mod listener;
 mod resolve;
-mod socket;
+pub(crate) mod socket;
 mod stream;
 mod sys;
 

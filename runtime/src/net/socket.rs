@@ -1,4 +1,4 @@
-//! A socket that parks: what streams and listeners are made of.
+//! A socket that parks: what streams and listeners are made of, and pipes too.
 //!
 //! What always holds:
 //! - The open file is non-blocking and registered with the netpoll, once, until
@@ -35,7 +35,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A registered socket; `S` is std's type of it, for its system calls.
-pub(super) struct Socket<S> {
+pub(crate) struct Socket<S> {
     /// Before `inner`: it is dropped while the descriptor is open.
     registration: Registration,
     inner: S,
@@ -72,7 +72,7 @@ impl Drop for Registration {
 
 impl<S: AsFd> Socket<S> {
     /// Registers `inner`, which must be non-blocking.
-    pub(super) fn new(inner: S) -> Socket<S> {
+    pub(crate) fn new(inner: S) -> Socket<S> {
         sched::start::ensure();
         let fd = inner.as_fd();
         let registration = Registration {
@@ -94,7 +94,7 @@ impl<S: AsFd> Socket<S> {
 
     /// Takes over a socket from elsewhere with its settings: whether it blocks, and
     /// its timeouts.
-    pub(super) fn adopt(inner: S) -> Socket<S> {
+    pub(crate) fn adopt(inner: S) -> Socket<S> {
         let sock = SockRef::from(&inner);
         let nonblocking = sock.nonblocking().unwrap_or(false);
         let made_so = if nonblocking {
@@ -114,12 +114,12 @@ impl<S: AsFd> Socket<S> {
     }
 
     /// Whether registering went well.
-    pub(super) fn check(&self) -> io::Result<()> {
+    pub(crate) fn check(&self) -> io::Result<()> {
         self.descriptor().map(|_| ())
     }
 
     /// The socket with its settings, as std has it, unless other clones use it.
-    pub(super) fn into_inner(self: Arc<Self>) -> Result<S, Arc<Self>> {
+    pub(crate) fn into_inner(self: Arc<Self>) -> Result<S, Arc<Self>> {
         let Socket {
             registration,
             inner,
@@ -137,7 +137,7 @@ impl<S: AsFd> Socket<S> {
         Ok(inner)
     }
 
-    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.inner.as_fd()
     }
 
@@ -154,7 +154,7 @@ impl<S: AsFd> Socket<S> {
     }
 
     /// A call that never blocks: options, addresses.
-    pub(super) fn call<T>(&self, f: impl FnOnce(&S) -> io::Result<T>) -> io::Result<T> {
+    pub(crate) fn call<T>(&self, f: impl FnOnce(&S) -> io::Result<T>) -> io::Result<T> {
         let descriptor = self.descriptor()?;
         if descriptor.is_closed() {
             return Err(closed());
@@ -164,7 +164,7 @@ impl<S: AsFd> Socket<S> {
 
     /// An operation that may wait, with the timeout of its direction.
     #[inline]
-    pub(super) fn operate<T>(
+    pub(crate) fn operate<T>(
         &self,
         direction: Direction,
         attempt: impl FnMut(&S) -> io::Result<T>,
@@ -294,7 +294,7 @@ impl<S: AsFd> Socket<S> {
     }
 
     /// Sets the deadline of `directions` and wakes who waits there, to look at it.
-    pub(super) fn set_deadline(
+    pub(crate) fn set_deadline(
         &self,
         directions: &[Direction],
         deadline: Option<Instant>,
@@ -348,7 +348,7 @@ impl<S: AsFd> Socket<S> {
     }
 
     /// Closes the socket under all who use it; they fail with [`closed`].
-    pub(super) fn close(&self) -> io::Result<()> {
+    pub(crate) fn close(&self) -> io::Result<()> {
         let descriptor = self.descriptor()?;
         let mut inside = Inside::enter();
         let first = descriptor.close(&mut |waiter| ready(&mut inside, waiter));

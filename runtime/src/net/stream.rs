@@ -70,6 +70,11 @@ impl TcpStream {
         Ok(stream)
     }
 
+    /// For those that have the kernel move bytes.
+    pub(crate) fn socket(&self) -> &Socket<std::net::TcpStream> {
+        &self.socket
+    }
+
     /// Connects to `addr`; if it stands for several, to the first that answers. Waits as long as
     /// the system tries, two minutes or so an address.
     ///

@@ -17,6 +17,7 @@
 //! | transition | by | when |
 //! |---|---|---|
 //! | Dead -> Runnable | spawner | the closure is in the block |
+//! | Dead -> Waiting, ticket + 1 | spawner | it is to begin later (`sched/later.rs`) |
 //! | Runnable -> Running | the M that took it from a queue | before switching to it |
 //! | Running -> Parking, ticket + 1 | itself | before it publishes a wait record |
 //! | Parking -> Running | itself | it need not wait after all |
@@ -125,6 +126,17 @@ impl GWord {
     /// Dead -> Runnable. The queue that the caller puts it on publishes it.
     pub(crate) fn spawn(&self) {
         self.set(State::Runnable, Ordering::Relaxed);
+    }
+
+    /// Dead -> Waiting with a new ticket, whose waker makes it begin. What is in
+    /// the block is published with it.
+    pub(crate) fn begin_later(&self) -> Ticket {
+        let ticket = (self.0.load(Ordering::Relaxed) >> TICKET_SHIFT) + 1;
+        self.0.store(
+            (ticket << TICKET_SHIFT) | State::Waiting as u64,
+            Ordering::Release,
+        );
+        Ticket(ticket)
     }
 
     /// Runnable -> Running, by whoever took it from a queue.

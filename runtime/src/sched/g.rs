@@ -76,6 +76,9 @@ pub(crate) enum Kind {
     Goroutine = 0,
     /// A plain thread that waits.
     Thread = 1,
+    /// A goroutine that has not begun and is in no queue; see `later.rs`. It has no
+    /// number and no stack, and does not count.
+    Later = 2,
 }
 
 /// Words of storage for a closure inside the block.
@@ -128,11 +131,16 @@ const _: () = assert!(size_of::<G>() == 128);
 
 impl G {
     pub(crate) fn kind(&self) -> Kind {
-        if self.kind.load(Ordering::Relaxed) == 0 {
-            Kind::Goroutine
-        } else {
-            Kind::Thread
+        match self.kind.load(Ordering::Relaxed) {
+            0 => Kind::Goroutine,
+            1 => Kind::Thread,
+            _ => Kind::Later,
         }
+    }
+
+    /// By whom the block belongs to.
+    pub(super) fn set_kind(&self, kind: Kind) {
+        self.kind.store(kind as u8, Ordering::Relaxed);
     }
 
     #[inline]

@@ -9,6 +9,7 @@
 //! | `run.rs` | the loop of an M: find work, run it |
 //! | `steal.rs`, `idle.rs` | looking for work elsewhere; sleeping and waking |
 //! | `spawn.rs`, `entry.rs` | a goroutine's begin, and what runs at the bottom of its stack |
+//! | `later.rs` | goroutines that begin when a timer or somebody says so |
 //! | `timers.rs`, `poll.rs` | what wakes goroutines from outside |
 //! | `monitor.rs`, `start.rs` | the thread that watches; how it all comes up |
 //!
@@ -18,6 +19,7 @@ pub(crate) mod entry;
 pub(crate) mod g;
 mod idle;
 mod inside;
+pub(crate) mod later;
 pub(crate) mod lists;
 mod local_queue;
 pub(crate) mod m;

@@ -6,11 +6,11 @@
 //! looks without waiting when its own queue is empty and at least every
 //! [`POLL_EVERY`]; when nobody has looked for a tick, the monitor does.
 
-use super::g::GList;
+use super::g::{GList, Kind};
 use super::inside::Inside;
 use super::m::M;
 use super::p::{self, P};
-use super::{idle, lists};
+use super::{idle, later, lists};
 use crate::clock::{self, NEVER, Nanos};
 use crate::protocol::poll_gate::PollGate;
 use goweft_netpoll::Poller;
@@ -84,6 +84,10 @@ pub(crate) fn last_poll() -> Nanos {
 /// Runs what is due in the heap of `p`: into `out`, in order.
 pub(crate) fn collect_due(inside: &mut Inside, p: &'static P, now: Nanos, out: &mut GList) {
     while let Some((g, ticket)) = p.timers().pop_due(inside, now) {
+        if g.kind() == Kind::Later {
+            later::begin_due(inside, g, ticket, now, out);
+            continue;
+        }
         let waiter = super::Waiter::new(g, ticket);
         inside.ready_into(waiter, out);
     }

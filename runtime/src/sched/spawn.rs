@@ -22,13 +22,27 @@ pub(crate) struct Spec {
     pub(crate) at: &'static Location<'static>,
 }
 
+/// Whether an `F` fits into the block.
+const fn is_inline<F>() -> bool {
+    size_of::<F>() <= INLINE_WORDS * size_of::<usize>() && align_of::<F>() <= align_of::<usize>()
+}
+
+/// What drops an `F` that [`entry_of`] has stored and nobody will call.
+pub(super) fn drop_of<F>() -> unsafe fn(*mut ()) {
+    if is_inline::<F>() {
+        drop_inline::<F>
+    } else {
+        drop_boxed::<F>
+    }
+}
+
 /// `f` as an entry. `f` must not unwind; if it does, the process aborts.
 ///
 /// The caller promises what `'static` would: that what `f` borrows lives until
 /// it has run.
 pub(crate) fn entry_of<F: FnOnce()>(f: F) -> Entry {
     let mut storage = [MaybeUninit::<usize>::uninit(); INLINE_WORDS];
-    if size_of::<F>() <= size_of_val(&storage) && align_of::<F>() <= align_of::<usize>() {
+    if is_inline::<F>() {
         // SAFETY: it fits, and the storage is aligned for it.
         unsafe { storage.as_mut_ptr().cast::<F>().write(f) };
         return Entry {
@@ -59,8 +73,8 @@ unsafe fn call_boxed<F: FnOnce()>(storage: *mut ()) {
     f();
 }
 
-/// Drops an entry that will not run, with what it captured.
-struct Unspawned(Option<Entry>, unsafe fn(*mut ()));
+/// Drops an entry that will not run, with what it captured. Outside the runtime.
+pub(super) struct Unspawned(pub(super) Option<Entry>, pub(super) unsafe fn(*mut ()));
 
 impl Drop for Unspawned {
     fn drop(&mut self) {
@@ -108,14 +122,7 @@ pub(crate) fn spawn<F: FnOnce()>(f: F, spec: Spec) -> io::Result<(GRef, u64)> {
             ..Cold::default()
         })),
     };
-    let inline = size_of::<F>() <= INLINE_WORDS * size_of::<usize>()
-        && align_of::<F>() <= align_of::<usize>();
-    let undo: unsafe fn(*mut ()) = if inline {
-        drop_inline::<F>
-    } else {
-        drop_boxed::<F>
-    };
-    let mut entry = Unspawned(Some(entry_of(f)), undo);
+    let mut entry = Unspawned(Some(entry_of(f)), drop_of::<F>());
     let mut inside = Inside::enter();
     let promised = match inside.p() {
         Some(p) => p.magazine(&inside).reserve(class),

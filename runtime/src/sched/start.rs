@@ -69,8 +69,11 @@ fn try_start() -> io::Result<()> {
         .name("goweft-monitor".into())
         .spawn(|| monitor::run())?;
     // The first M is made here, so that a system without threads says so at
-    // once; the others when there is work for them.
-    make_machine(false)
+    // once; the others when there is work for them. It looks for work, finds none
+    // and becomes the poller: a plain thread may wait for a descriptor, or set a
+    // timer, before there is any goroutine.
+    SLEEP.search();
+    make_machine(true)
 }
 
 /// A thread for the work that waits beside an idle P, which has a searcher's

@@ -109,6 +109,15 @@ impl Signal {
         }
     }
 
+    /// Whether its default action is none. (SIGCONT's is to go on, which the system does
+    /// whatever the action is.)
+    pub(super) fn does_nothing_by_default(self) -> bool {
+        matches!(
+            self,
+            Signal::SIGCHLD | Signal::SIGURG | Signal::SIGWINCH | Signal::SIGCONT
+        )
+    }
+
     fn known(self) -> Option<&'static (Signal, &'static str, &'static str)> {
         KNOWN.iter().find(|(signal, ..)| *signal == self)
     }

@@ -1,43 +1,124 @@
-//! From the signal handler to the channels.
+//! From the signal handler to the channels and contexts.
 //!
 //! 1. The first [`add`] starts the thread, which sleeps in a read of the pipe
 //!    that `signal-hook`'s handler writes to.
-//! 2. `add` writes its sender into the table, under a lock, and then registers
+//! 2. `add` writes its target into the table, under a lock, and then registers
 //!    the signals that are new. A handler, once there, stays: taking it away could
 //!    take away what others have put on top of it.
-//! 3. The thread sends each signal to all senders in the table without waiting,
-//!    and takes out those whose receivers are gone.
+//! 3. The thread sends each signal to all targets in the table without waiting,
+//!    and takes out those that are gone.
 //! 4. A signal for which there is nobody, and whose action was the default when
 //!    we came, gets its default action from the thread, which is what would have
 //!    happened without us.
+//! 5. [`ignore`] makes the system ignore a signal, so that programs that are
+//!    started from here inherit it, and keeps the action that was there; [`add`] and
+//!    [`reset`] put that back. Signals that do nothing by default are left as they
+//!    are: for the system ignoring SIGCHLD is more than doing nothing, and SIGURG is the
+//!    runtime's own.
+//!
+//! The lock is one of ours, since goroutines hold it over calls in which they may be made
+//! to give way.
 
-use super::{Signal, sys};
+use super::{Received, Signal, sys};
 use crate::channel::{Sender, TrySendError};
+use crate::context::{ContextError, NodeRef};
+use crate::sync::{Mutex, MutexGuard};
 use signal_hook::iterator::{Handle, Signals};
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 
-/// Adds `tx` to those who get `signals`.
+/// What is told of a signal.
+#[derive(Clone)]
+pub(super) enum Target {
+    Channel(Sender<Signal>),
+    /// It is cancelled, once; the signal is caught until its cancel function is
+    /// called or dropped.
+    Context(NodeRef),
+}
+
+impl Target {
+    fn is_gone(&self) -> bool {
+        match self {
+            Target::Channel(tx) => tx.is_closed(),
+            Target::Context(node) => node.is_released(),
+        }
+    }
+
+    fn is(&self, other: &Target) -> bool {
+        match (self, other) {
+            (Target::Channel(a), Target::Channel(b)) => a.same_channel(b),
+            (Target::Context(a), Target::Context(b)) => a.is(b),
+            _ => false,
+        }
+    }
+}
+
+/// Adds `target` to those that are told of `signals`.
 ///
 /// # Errors
 /// What the system says. Nothing is added then.
-pub(super) fn add(signals: &[Signal], tx: &Sender<Signal>) -> io::Result<()> {
+pub(super) fn add(signals: &[Signal], target: &Target) -> io::Result<()> {
     let mut relay = lock();
     let handle = relay.start()?;
     for &signal in signals {
         let added = relay.route(signal).and_then(|route| {
-            if !route.senders.iter().any(|other| other.same_channel(tx)) {
-                route.senders.push(tx.clone());
+            if !route.targets.iter().any(|other| other.is(target)) {
+                route.targets.push(target.clone());
+            }
+            // A default action is replaced by the handler, without a moment in which
+            // it would act; another one is put back, so that the handler chains it.
+            if let Some(before) = route.ignored.take()
+                && !before.is_default()
+            {
+                before.restore(signal.as_raw())?;
             }
             // Does nothing for one that is registered.
             handle.add_signal(signal.as_raw())
         });
         if let Err(error) = added {
-            relay.remove(tx);
+            relay.remove(target);
             return Err(error);
         }
     }
+    Ok(())
+}
+
+/// Ignores `signals`; those who were told of them are told no more.
+///
+/// # Errors
+/// What the system says; the signals before that one are ignored.
+pub(super) fn ignore(signals: &[Signal]) -> io::Result<()> {
+    // They go when the lock is free again: dropping a sender wakes receivers.
+    let mut gone = Vec::new();
+    let mut relay = lock();
+    for &signal in signals {
+        let route = relay.route(signal)?;
+        gone.append(&mut route.targets);
+        if !signal.does_nothing_by_default() && route.ignored.is_none() {
+            route.ignored = Some(sys::ignore(signal.as_raw())?);
+        }
+    }
+    drop(relay);
+    Ok(())
+}
+
+/// Undoes what [`add`] and [`ignore`] did to `signals`; with none, to all.
+///
+/// # Errors
+/// What the system says; the signals before that one are reset.
+pub(super) fn reset(signals: &[Signal]) -> io::Result<()> {
+    let mut gone = Vec::new();
+    let mut relay = lock();
+    for route in &mut relay.routes {
+        if signals.is_empty() || signals.contains(&route.signal) {
+            gone.append(&mut route.targets);
+            if let Some(before) = route.ignored.take() {
+                before.restore(route.signal.as_raw())?;
+            }
+        }
+    }
+    drop(relay);
     Ok(())
 }
 
@@ -51,7 +132,9 @@ struct Route {
     signal: Signal,
     /// The action was the default one before the handler came.
     was_default: bool,
-    senders: Vec<Sender<Signal>>,
+    targets: Vec<Target>,
+    /// It is ignored, and this was the action before.
+    ignored: Option<sys::Action>,
 }
 
 static RELAY: Mutex<Relay> = Mutex::new(Relay {
@@ -60,7 +143,7 @@ static RELAY: Mutex<Relay> = Mutex::new(Relay {
 });
 
 fn lock() -> MutexGuard<'static, Relay> {
-    RELAY.lock().unwrap_or_else(PoisonError::into_inner)
+    RELAY.lock()
 }
 
 impl Relay {
@@ -86,11 +169,12 @@ impl Relay {
         let i = match known {
             Some(i) => i,
             None => {
-                let was_default = sys::has_default_action(signal.as_raw())?;
+                let was_default = sys::action(signal.as_raw())?.is_default();
                 self.routes.push(Route {
                     signal,
                     was_default,
-                    senders: Vec::new(),
+                    targets: Vec::new(),
+                    ignored: None,
                 });
                 self.routes.len() - 1
             }
@@ -98,13 +182,13 @@ impl Relay {
         let route = &mut self.routes[i];
         // Those that stopped since the last signal: a program that listens
         // again and again must not collect them.
-        route.senders.retain(|tx| !tx.is_closed());
+        route.targets.retain(|target| !target.is_gone());
         Ok(route)
     }
 
-    fn remove(&mut self, tx: &Sender<Signal>) {
+    fn remove(&mut self, target: &Target) {
         for route in &mut self.routes {
-            route.senders.retain(|other| !other.same_channel(tx));
+            route.targets.retain(|other| !other.is(target));
         }
     }
 }
@@ -116,14 +200,30 @@ fn deliver(signal: Signal) {
         return;
     };
     let mut anybody = false;
-    route.senders.retain(|tx| {
-        let here = !matches!(tx.try_send(signal), Err(TrySendError::Disconnected(_)));
+    let mut contexts = Vec::new();
+    route.targets.retain(|target| {
+        let here = match target {
+            Target::Channel(tx) => {
+                !matches!(tx.try_send(signal), Err(TrySendError::Disconnected(_)))
+            }
+            Target::Context(node) => {
+                let here = !node.is_released();
+                if here {
+                    contexts.push(node.clone());
+                }
+                here
+            }
+        };
         anybody |= here;
         here
     });
-    let act = !anybody && route.was_default;
+    // One that came just before it was ignored is ignored.
+    let act = !anybody && route.was_default && route.ignored.is_none();
     // The default action of a stop signal returns when the process goes on.
     drop(relay);
+    for node in contexts {
+        node.cancel(ContextError::Canceled, Some(Arc::new(Received { signal })));
+    }
     if act {
         default_action(signal);
     }

@@ -3,6 +3,7 @@
 use super::join::JoinHandle;
 use super::packet::{Job, packet};
 use super::task::Task;
+use crate::sched::later::Later;
 use crate::sched::spawn::{Spec, spawn as start};
 use goweft_stacks::Class;
 use std::io;
@@ -180,6 +181,19 @@ pub(crate) fn detached<F: FnOnce() -> T, T>(f: F, spec: Spec) -> io::Result<()> 
         spec,
     )
     .map(|_| ())
+}
+
+/// A goroutine that begins later; its result is nobody's.
+pub(crate) fn later<F: FnOnce() + Send + 'static>(f: F, at: &'static Location<'static>) -> Later {
+    Later::new(
+        move || {
+            if let Err(payload) = super::unwind::call(super::unwind::Fate::Own, f) {
+                super::unwind::discard(payload);
+            }
+            super::local::end_current();
+        },
+        at,
+    )
 }
 
 /// Spawns a job of a scope.

@@ -27,7 +27,7 @@ pub use task::{Task, TaskId, current, id, is_goroutine, park, park_timeout, slee
 pub use block_on::block_on;
 pub use blocking::blocking;
 pub use builder::{Builder, spawn};
-pub(crate) use builder::{class_of, detached, refused};
+pub(crate) use builder::{class_of, detached, later, refused};
 pub(crate) use exit::of_main;
 pub use join::JoinHandle;
 pub(crate) use run::outcome;

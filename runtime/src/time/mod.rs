@@ -2,19 +2,24 @@
 //!
 //! All of it works from goroutines, which park, and from plain threads, which
 //! block. Timers are channels ([`Timer::channel`]) that can be received from and
-//! selected on; they cost nothing while nobody waits on them.
+//! selected on; they cost nothing while nobody waits on them. [`after_func`] calls a
+//! function instead.
+//!
+//! A `Duration` is never negative, so what Go says of negative ones holds here for
+//! zero. What lies beyond what the clock can tell (584 years) never comes.
 
 mod timer;
 
 pub use crate::channel::{after, tick};
 pub use crate::task::sleep;
-pub use timer::{Ticker, Timer};
+pub use timer::{Ticker, Timer, after_func};
 
 use crate::clock;
 use crate::sched::{Inside, WaitReason};
 use std::time::{Duration, Instant};
 
 /// The time now.
+#[doc(alias = "Now")]
 pub fn now() -> Instant {
     Instant::now()
 }
@@ -31,6 +36,7 @@ pub fn now() -> Instant {
 /// time::sleep(Duration::from_millis(2));
 /// assert!(time::since(start) >= Duration::from_millis(2));
 /// ```
+#[doc(alias = "Since")]
 pub fn since(earlier: Instant) -> Duration {
     now().saturating_duration_since(earlier)
 }

@@ -1,9 +1,19 @@
-//! `Timer` and `Ticker`: a channel of ticks that can be stopped and set again.
+//! `Timer` and `Ticker`: a channel of ticks that can be stopped and set again; and
+//! `after_func`, a timer that calls a function.
+//!
+//! The ticks are `channel/timer.rs`: a timer that nobody waits on is in no heap. A
+//! function is a goroutine that begins later (`sched/later.rs`); each setting is
+//! a new one, and whoever sets or stops takes the one before back.
 
 use crate::channel::timer::Channel;
-use crate::channel::{Receiver, ticks};
+use crate::channel::{self, Receiver, ticks};
 use crate::clock::{self, NEVER, Nanos};
+use crate::lock::ShortLock;
+use crate::sched::Inside;
+use crate::sched::later::Later;
+use crate::sync::Mutex;
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,29 +45,39 @@ use std::time::{Duration, Instant};
 /// assert_eq!(requests, 1);
 /// ```
 pub struct Timer {
-    core: Arc<Channel>,
+    what: What,
     channel: Receiver<Instant>,
+}
+
+/// What happens when a timer is due.
+enum What {
+    /// A tick can be received.
+    Tick(Arc<Channel>),
+    /// A function is called.
+    Call(Arc<Call>),
 }
 
 impl Timer {
     /// A timer that is due in `duration`.
     #[doc(alias = "NewTimer")]
     pub fn new(duration: Duration) -> Timer {
-        let core = Arc::new(Channel::new(clock::after(duration), 0));
+        let core = Arc::new(Channel::new(clock::due(duration), 0));
         Timer {
             channel: ticks(core.clone()),
-            core,
+            what: What::Tick(core),
         }
     }
 
-    /// Where the tick is received.
+    /// Where the tick is received. Nothing ever comes for a timer of
+    /// [`after_func`].
     #[doc(alias = "C")]
     pub fn channel(&self) -> &Receiver<Instant> {
         &self.channel
     }
 
-    /// Stops it. True: this prevented the tick from being received; false: it
-    /// was received already, or the timer is stopped.
+    /// Stops it. True: this prevented the tick from being received, or the function
+    /// from being called; false: that happened already, or the timer is stopped. It
+    /// does not wait for a function that runs.
     ///
     /// # Examples
     ///
@@ -71,13 +91,108 @@ impl Timer {
     /// assert!(!timer.stop());
     /// ```
     pub fn stop(&self) -> bool {
-        self.core.set(NEVER, 0)
+        match &self.what {
+            What::Tick(core) => core.set(None, 0),
+            What::Call(call) => call.stop(),
+        }
     }
 
-    /// Sets it to be due in `duration` from now. True: it was still to be
-    /// received, which will not happen any more.
+    /// Sets it to be due in `duration` from now. True: what it was set to before was
+    /// still to happen, and will not happen any more.
+    ///
+    /// A timer of [`after_func`] that has called its function calls it once more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use goweft::time::Timer;
+    /// use std::time::Duration;
+    ///
+    /// let timer = Timer::new(Duration::from_secs(3600));
+    /// assert!(timer.reset(Duration::from_millis(1)));
+    /// timer.channel().recv()?;
+    /// assert!(!timer.reset(Duration::from_millis(1))); // it was received
+    /// timer.channel().recv()?;
+    /// # Ok::<(), goweft::channel::RecvError>(())
+    /// ```
     pub fn reset(&self, duration: Duration) -> bool {
-        self.core.set(clock::after(duration), 0)
+        match &self.what {
+            What::Tick(core) => core.set(Some(duration), 0),
+            What::Call(call) => call.reset(duration),
+        }
+    }
+}
+
+/// Calls `f` after `duration`, in a goroutine of its own.
+///
+/// The [`Timer`] that this returns can be stopped and set again; dropping it changes
+/// nothing. Its [`channel`](Timer::channel) never delivers.
+///
+/// Where Go may call the function a second time, after a reset, while the first call
+/// still runs, here the second one waits for the first: so `f` may change what it
+/// owns.
+///
+/// Until it is due it costs no goroutine: neither a stack nor a place in
+/// [`num_goroutines`](crate::runtime::num_goroutines).
+///
+/// # Examples
+///
+/// ```
+/// use goweft::{channel, time};
+/// use std::time::Duration;
+///
+/// let (tx, rx) = channel::bounded(1);
+/// let timer = time::after_func(Duration::from_millis(1), move || tx.send("due").unwrap());
+/// assert_eq!(rx.recv(), Ok("due"));
+/// assert!(!timer.stop());
+/// timer.reset(Duration::ZERO);
+/// assert_eq!(rx.recv(), Ok("due"));
+/// ```
+#[doc(alias = "AfterFunc")]
+#[track_caller]
+pub fn after_func<F: FnMut() + Send + 'static>(duration: Duration, f: F) -> Timer {
+    let call = Arc::new(Call {
+        f: Mutex::new(Box::new(f)),
+        setting: ShortLock::new(None),
+        at: Location::caller(),
+    });
+    call.reset(duration);
+    Timer {
+        what: What::Call(call),
+        channel: channel::never(),
+    }
+}
+
+/// A function that is called when its timer is due.
+struct Call {
+    f: Mutex<Box<dyn FnMut() + Send>>,
+    /// What was set last; it may have come to pass. None: stopped.
+    setting: ShortLock<Option<Later>>,
+    at: &'static Location<'static>,
+}
+
+impl Call {
+    fn stop(&self) -> bool {
+        self.set(None, NEVER)
+    }
+
+    fn reset(self: &Arc<Self>, duration: Duration) -> bool {
+        let call = self.clone();
+        let later = crate::task::later(move || (call.f.lock())(), self.at);
+        self.set(Some(later), clock::due(duration))
+    }
+
+    /// Replaces the setting. True: the one before had not come to pass.
+    fn set(&self, new: Option<Later>, when: Nanos) -> bool {
+        let mut inside = Inside::enter();
+        let old = std::mem::replace(&mut *self.setting.lock(&inside), new);
+        let revoked = old.and_then(|old| old.revoke(&mut inside));
+        if let Some(later) = new {
+            // If somebody has replaced it by now, this does nothing.
+            later.arm(&mut inside, when);
+        }
+        drop(inside);
+        revoked.is_some()
     }
 }
 
@@ -111,9 +226,10 @@ impl Ticker {
     /// # Panics
     /// When `period` is zero: `time: non-positive interval for Ticker::new`.
     #[doc(alias = "NewTicker")]
+    #[track_caller]
     pub fn new(period: Duration) -> Ticker {
-        let period = positive(period, "new");
-        let core = Arc::new(Channel::new(clock::now().saturating_add(period), period));
+        let nanos = positive(period, "new");
+        let core = Arc::new(Channel::new(clock::due(period), nanos));
         Ticker {
             channel: ticks(core.clone()),
             core,
@@ -128,16 +244,17 @@ impl Ticker {
 
     /// Stops it; the channel stays open. True: it was ticking.
     pub fn stop(&self) -> bool {
-        self.core.set(NEVER, 0)
+        self.core.set(None, 0)
     }
 
     /// Lets it tick each `period` from now on. True: it was ticking.
     ///
     /// # Panics
     /// When `period` is zero: `time: non-positive interval for Ticker::reset`.
+    #[track_caller]
     pub fn reset(&self, period: Duration) -> bool {
-        let period = positive(period, "reset");
-        self.core.set(clock::now().saturating_add(period), period)
+        let nanos = positive(period, "reset");
+        self.core.set(Some(period), nanos)
     }
 }
 

@@ -2,12 +2,14 @@
 //! goroutines.
 
 use goweft::channel::{Receiver, Sender, bounded};
+use goweft::context::Context;
 use goweft::net::{TcpListener, TcpStream};
 use goweft::sync::{Mutex, WaitGroup};
 use goweft::{go, select, task};
 use peers::cli::{Cli, LIVE, say_addr};
 use peers::measure::*;
 use peers::stream::{echo, hello};
+use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -44,6 +46,18 @@ fn spawn_batch(n: usize) -> Duration {
         go!(move || group.done());
     }
     group.wait();
+    t.elapsed()
+}
+
+/// Contexts with a timeout that are cancelled before it: what each request of a server has.
+fn context_timeout(n: usize) -> Duration {
+    let (server, _stop) = Context::background().with_cancel();
+    let t = Instant::now();
+    for _ in 0..n {
+        let (ctx, cancel) = server.with_timeout(Duration::from_secs(60));
+        black_box(&ctx);
+        cancel();
+    }
     t.elapsed()
 }
 
@@ -308,6 +322,11 @@ fn main() {
         "sleep_timers" => {
             let n = cli.n(100_000);
             sleep_timers(&cli, n, || goweft::run(|| sleepers(n)));
+        }
+        "context_timeout" => {
+            let n = cli.n(200_000);
+            let run = || goweft::run(|| context_timeout(n));
+            cli.report_ns("context_timeout", n, &repeat(REPS, run));
         }
         "preempt" => {
             let spawn = |job: Job| drop(goweft::spawn(job));

@@ -1,0 +1,77 @@
+//! The system calls that move bytes without our seeing them.
+//!
+//! | function | call | between |
+//! |---|---|---|
+//! | [`splice`] | splice | a pipe and anything |
+//! | [`send_file`] | sendfile | a file and anything |
+//! | [`copy_files`] | copy_file_range | two files |
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{copy_file_range, sendfile};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with};
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+/// A pipe whose ends are non-blocking and not inherited by children.
+///
+/// # Errors
+/// No descriptors left, most often.
+pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?)
+}
+
+/// Gives a pipe room for so many bytes, if the system allows it.
+pub(super) fn enlarge(pipe: BorrowedFd<'_>, bytes: usize) {
+    // Refused to an unprivileged user who has many: it works as it is.
+    let _ = fcntl_setpipe_size(pipe, bytes);
+}
+
+/// Moves up to `most` bytes from `from` to `to`, one of which is a pipe; 0 at the end.
+/// Does not wait for the pipe, nor for a non-blocking descriptor.
+///
+/// # Errors
+/// `WouldBlock` when one of them is not ready, and what else the system says.
+pub(super) fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
+    let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+    Ok(rustix::pipe::splice(from, None, to, None, most, flags)?)
+}
+
+/// Moves up to `most` bytes from `file`, at its position, to `to`; 0 at the end.
+///
+/// # Errors
+/// `WouldBlock` when `to` is not ready, and what else the system says.
+pub(super) fn send_file(
+    file: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    most: usize,
+) -> io::Result<usize> {
+    Ok(sendfile(to, file, None, most)?)
+}
+
+/// Moves up to `most` bytes between files, at their positions; 0 at the end.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn copy_files(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    most: usize,
+) -> io::Result<usize> {
+    Ok(copy_file_range(from, None, to, None, most)?)
+}
+
+/// Whether a read would not wait.
+pub(super) fn is_readable(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    is_ready(fd, PollFlags::IN)
+}
+
+/// Whether a write would not wait.
+pub(super) fn is_writable(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    is_ready(fd, PollFlags::OUT)
+}
+
+/// A hang-up or an error counts: the attempt tells.
+fn is_ready(fd: BorrowedFd<'_>, what: PollFlags) -> io::Result<bool> {
+    let mut fds = [PollFd::from_borrowed_fd(fd, what)];
+    Ok(poll(&mut fds, Some(&Timespec::default()))? != 0)
+}
