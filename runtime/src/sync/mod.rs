@@ -8,13 +8,14 @@
 //! |---|---|
 //! | `Mutex`, `RwLock`, `Condvar`, `Barrier` | the same, without the `unwrap` |
 //! | `Once`, `OnceLock`, `LazyLock`; `sync.OnceFunc`, `OnceValue` | the same |
-//! | `sync.WaitGroup`, `errgroup` | [`WaitGroup`] |
+//! | `sync.WaitGroup`, `errgroup` | [`WaitGroup`], [`ErrGroup`] |
 //! | `semaphore.Weighted` | [`Semaphore`] |
 //! | `singleflight` | [`singleflight::Group`] |
 //! | `sync.Pool` | [`Pool`] |
 
 mod barrier;
 mod condvar;
+mod err_group;
 mod mutex;
 mod once;
 mod pool;
@@ -26,6 +27,7 @@ mod wait_group;
 
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};
+pub use err_group::ErrGroup;
 pub use mutex::{Mutex, MutexGuard};
 pub use once::{LazyLock, Once, OnceLock, OnceState};
 pub use pool::{Pool, Pooled};

@@ -10,9 +10,10 @@
 //! that sees the bit, takes the lock, finds the waiter linked, and serves the queue.
 //! A waiter that gives up serves it as well: the next one may want less.
 
-use super::wait::{NOWHERE, wait};
+use super::wait::{NOWHERE, wait, wait_with};
 use crate::channel::wait::{Queue, Verdict, Woken};
 use crate::clock::{self, NEVER, Nanos};
+use crate::context::{Context, ContextError};
 use crate::lock::{ShortGuard, ShortLock};
 use crate::sched::{Inside, WaitReason};
 use std::fmt;
@@ -141,6 +142,34 @@ impl Semaphore {
             .then(|| self.permit(n))
     }
 
+    /// As [`acquire`](Self::acquire), until `ctx` is done. When it is done already, or just when
+    /// the permits come, they stay where they are.
+    ///
+    /// # Errors
+    /// Why `ctx` is done.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use goweft::context::{Context, ContextError};
+    /// use goweft::sync::Semaphore;
+    ///
+    /// let limit = Semaphore::new(1);
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let permit = limit.acquire_ctx(&ctx, 1)?;
+    /// goweft::go!(move || cancel());
+    /// assert_eq!(limit.acquire_ctx(&ctx, 1).err(), Some(ContextError::Canceled));
+    /// # drop(permit);
+    /// # Ok::<(), ContextError>(())
+    /// ```
+    pub fn acquire_ctx(&self, ctx: &Context, n: usize) -> Result<Permit<'_>, ContextError> {
+        ctx.check()?;
+        if !self.take(n) {
+            self.acquire_slow_with(n, ctx)?;
+        }
+        Ok(self.permit(n))
+    }
+
     /// As [`acquire`](Self::acquire); the guard keeps the semaphore alive, and may go anywhere.
     ///
     /// # Examples
@@ -161,6 +190,14 @@ impl Semaphore {
             semaphore: self.clone(),
             permits: n,
         }
+    }
+
+    /// As [`try_acquire`](Self::try_acquire); the guard keeps the semaphore alive.
+    pub fn try_acquire_owned(self: &Arc<Self>, n: usize) -> Option<OwnedPermit> {
+        self.take(n).then(|| OwnedPermit {
+            semaphore: self.clone(),
+            permits: n,
+        })
     }
 
     /// Gives `n` permits back whose guards were [forgotten](Permit::forget).
@@ -253,6 +290,41 @@ impl Semaphore {
             self.serve(&mut inside, waiting);
         }
         granted.is_some()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn acquire_slow_with(&self, n: usize, ctx: &Context) -> Result<(), ContextError> {
+        let Some(done) = ctx.done().as_flavor() else {
+            self.acquire_slow(n, NEVER);
+            return Ok(());
+        };
+        let mut inside = Inside::enter();
+        let waiting = self.waiting.lock(&inside);
+        let lock = &self.waiting;
+        let reason = WaitReason::Semaphore;
+        let hopeless = n > self.size;
+        if !hopeless && self.take_or_announce(n) {
+            return Ok(());
+        }
+        let queue = match hopeless {
+            true => Waiting::hopeless,
+            false => Waiting::queue,
+        };
+        let wants = (&raw const n).cast_mut().cast();
+        let granted = wait_with(&mut inside, lock, waiting, queue, wants, reason, done);
+        if granted.is_none() {
+            let waiting = self.waiting.lock(&inside);
+            self.serve(&mut inside, waiting);
+        }
+        drop(inside);
+        match ctx.check() {
+            Err(e) if granted.is_some() => {
+                self.release(n);
+                Err(e)
+            }
+            result => result,
+        }
     }
 
     /// Under the lock: takes `n`, or says that somebody waits.
