@@ -293,6 +293,62 @@ fn a_mutex_is_not_lost_when_some_give_up() {
     });
 }
 
+// After some thousand quiet unlocks a mutex is unlocked by a store, until somebody waits.
+#[test]
+fn a_mutex_that_was_quiet_for_long_wakes_its_first_waiter() {
+    const QUIET: u64 = 2_200;
+    const VISITS: u64 = 100;
+    with_1_2_and_8_processors(|| {
+        let (mutex, ops) = (Mutex::new(0u64), AtomicU64::new(0));
+        let stop = AtomicBool::new(false);
+        let owner = || {
+            while !stop.load(Ordering::Relaxed) {
+                let mut guard = mutex.lock();
+                *guard += 1;
+                if *guard % 256 == 0 {
+                    // Long enough to be waited for.
+                    (0..400).for_each(|_| std::hint::spin_loop());
+                    yield_now();
+                }
+                drop(guard);
+                ops.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let mut dice = Dice::new(3);
+        let mut got = 0;
+        let mut visit = || {
+            for _ in 0..VISITS {
+                let quiet = ops.load(Ordering::Relaxed) + QUIET + dice.roll(300);
+                while ops.load(Ordering::Relaxed) < quiet {
+                    yield_now();
+                }
+                let guard = match dice.roll(3) {
+                    0 => mutex.try_lock_for(dice.timeout()),
+                    _ => Some(mutex.lock()),
+                };
+                if let Some(mut guard) = guard {
+                    *guard += 1;
+                    got += 1;
+                }
+            }
+            stop.store(true, Ordering::Relaxed);
+        };
+        watched("quiet mutex", || {
+            thread::scope(|threads| {
+                threads.spawn(owner);
+                goweft::scope(|s| _ = s.spawn(&mut visit));
+            });
+            stop.store(false, Ordering::Relaxed);
+            goweft::scope(|s| {
+                s.spawn(owner);
+                s.spawn(&mut visit);
+            });
+        });
+        let count = *mutex.try_lock().expect("nobody has it");
+        assert_eq!(count, ops.into_inner() + got);
+    });
+}
+
 #[test]
 fn a_wait_group_wakes_all_who_have_not_given_up() {
     with_1_2_and_8_processors(|| {

@@ -4,6 +4,7 @@
 //! its mutex is locked for it; dropping it unlocks, whichever way the scope is left.
 
 mod raw;
+mod sys;
 
 use crate::clock;
 use std::cell::UnsafeCell;
@@ -14,6 +15,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::{Duration, Instant};
 
 pub(super) use raw::Raw;
+pub(crate) use sys::prepare;
 
 /// One lock around one value, as `std::sync::Mutex`, for goroutines and threads.
 ///
