@@ -14,6 +14,7 @@
 pub(crate) mod atomic;
 pub(crate) mod gword;
 pub(crate) mod local_queue;
+pub(crate) mod mutex_word;
 pub(crate) mod mword;
 pub(crate) mod poll_gate;
 pub(crate) mod ring;
@@ -23,5 +24,7 @@ pub(crate) mod spin;
 
 #[cfg(all(test, loom))]
 mod loom_models;
+#[cfg(all(test, loom))]
+mod loom_mutex;
 #[cfg(all(test, loom))]
 mod loom_ring;

@@ -42,4 +42,5 @@ pub(crate) mod wait;
 
 pub(crate) use inside::{Inside, current_g, is_inside};
 pub(crate) use lists::procs;
+pub(crate) use tls::machine_number;
 pub(crate) use wait::{WaitReason, Waiter};

@@ -75,6 +75,7 @@ fn try_start() -> io::Result<()> {
     for p in p::all() {
         lists::lock(&Inside::foreign()).admit(p);
     }
+    crate::sync::prepare();
     thread::Builder::new()
         .name("goweft-monitor".into())
         .spawn(|| monitor::run())?;

@@ -24,3 +24,10 @@ pub(crate) fn current() -> *const M {
 pub(crate) fn set_current(m: *const M) {
     CURRENT.set(m);
 }
+
+/// The number of this thread's M, 0 on a plain thread: to spread what would meet
+/// otherwise. The goroutine may be elsewhere by the time it is used.
+pub(crate) fn machine_number() -> usize {
+    // SAFETY: null or a slot of the table, which is never freed.
+    unsafe { current().as_ref() }.map_or(0, |m| m.index.get() as usize)
+}

@@ -71,6 +71,12 @@ pub(crate) enum WaitReason {
     Join,
     Park,
     BlockOn,
+    RwLockRead,
+    RwLockWrite,
+    CondWait,
+    Once,
+    Barrier,
+    Semaphore,
 }
 
 impl Inside {

@@ -5,11 +5,15 @@
 //! the same lock, and only while the counter is not zero, so one of the two
 //! sees the other.
 
-use crate::channel::wait::{Queue, Record, Verdict, Woken, await_verdict};
+use super::wait::{NOWHERE, release_all, wait, whole};
+use crate::channel::wait::{Queue, Verdict};
 use crate::clock::{self, NEVER, Nanos};
+use crate::config;
 use crate::lock::ShortLock;
 use crate::sched::{Inside, WaitReason};
+use crate::task::Exited;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -58,6 +62,9 @@ impl Default for Shared {
         }
     }
 }
+
+impl UnwindSafe for WaitGroup {}
+impl RefUnwindSafe for WaitGroup {}
 
 impl WaitGroup {
     /// With a counter of zero.
@@ -153,8 +160,14 @@ impl WaitGroup {
         // If it cannot be spawned, the closure and this with it are dropped.
         let done = Done(self.clone());
         crate::private::go(move || {
-            let _done = done;
-            drop(f());
+            // A drop of the closure's or of its value counts as part of it.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(f()))) {
+                if config::panics_end_the_process() && !payload.is::<Exited>() {
+                    // Who waits must not run on beside the end of the process.
+                    std::mem::forget(done);
+                }
+                resume_unwind(payload);
+            }
         });
     }
 }
@@ -165,7 +178,7 @@ impl Shared {
             return true;
         }
         let mut inside = Inside::enter();
-        let mut waiters = self.waiters.lock(&inside);
+        let waiters = self.waiters.lock(&inside);
         let mut now = self.word.load(Ordering::Acquire);
         while now & WAITED_FOR == 0 || now < ONE {
             if now < ONE {
@@ -182,23 +195,8 @@ impl Shared {
             }
         }
         let reason = WaitReason::WaitGroup;
-        let waiter = inside.prepare(reason);
-        let record = Record::single(waiter, std::ptr::null_mut());
-        // SAFETY: it stays here until the verdict or the deadline, which unlinks
-        // it.
-        unsafe { waiters.push_back(&record) };
-        drop(waiters);
-        let unlink = |waiters: &mut Queue, record: &Record| _ = waiters.remove(record);
-        await_verdict(
-            &mut inside,
-            &record,
-            waiter,
-            reason,
-            deadline,
-            &self.waiters,
-            unlink,
-        )
-        .is_some()
+        let lock = &self.waiters;
+        wait(&mut inside, lock, waiters, whole, NOWHERE, reason, deadline).is_some()
     }
 
     /// Counts down to zero and wakes all who wait; false when the counter is not
@@ -207,7 +205,6 @@ impl Shared {
     #[cold]
     fn done_and_release(&self) -> bool {
         let mut inside = Inside::enter();
-        let mut woken = Woken::default();
         let mut waiters = self.waiters.lock(&inside);
         let last = ONE | WAITED_FOR;
         if self
@@ -217,10 +214,7 @@ impl Shared {
         {
             return false;
         }
-        while let Some(first) = waiters.first() {
-            waiters.remove(&first);
-            woken.add(&mut inside, first.give(Verdict::Done));
-        }
+        let woken = release_all(&mut inside, &mut waiters, Verdict::Done);
         drop(waiters);
         woken.wake(&mut inside);
         true

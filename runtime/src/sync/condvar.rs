@@ -1,0 +1,241 @@
+//! A condition variable.
+//!
+//! A waiter links itself while it still has the mutex, and unlocks after that. So
+//! whoever changes the condition under the mutex, and notifies afterwards, finds it
+//! in the queue: no wake-up is lost. A notification takes exactly one record out, the
+//! oldest; a deadline takes its own out; the queue's lock decides which came
+//! first, so a notification is never used up by one that had timed out.
+//!
+//! `waiting` is the length of the queue, to notify nobody for the price of a load. It is
+//! written under the lock. Who reads it without: a waiter that is to be seen was linked before the
+//! mutex was unlocked, and the notifier locked the mutex after that.
+
+use super::mutex::MutexGuard;
+use super::wait::{NOWHERE, release_all};
+use crate::channel::wait::{Queue, Record, Verdict, await_verdict};
+use crate::clock::{self, NEVER, Nanos};
+use crate::lock::ShortLock;
+use crate::sched::{Inside, WaitReason};
+use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Waits for something to become true, as `std::sync::Condvar`, for goroutines and
+/// threads.
+///
+/// First in, first out, as Go's, and without spurious wake-ups. Another goroutine may
+/// still come between the notification and the waiter's getting the mutex back, so
+/// conditions are looked at in a loop, or with [`wait_while`](Self::wait_while). Unlike Go's
+/// it is not tied to one mutex.
+///
+/// # Examples
+///
+/// ```
+/// use goweft::sync::{Condvar, Mutex};
+///
+/// let (ready, changed) = (Mutex::new(false), Condvar::new());
+/// goweft::scope(|s| {
+///     s.spawn(|| {
+///         *ready.lock() = true;
+///         changed.notify_one();
+///     });
+///     let ready = changed.wait_while(ready.lock(), |ready| !*ready);
+///     assert!(*ready);
+/// });
+/// ```
+#[doc(alias = "Cond")]
+pub struct Condvar {
+    waiting: AtomicUsize,
+    queue: ShortLock<Queue>,
+}
+
+/// Tells whether a wait with a timeout ended by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitTimeoutResult(bool);
+
+impl WaitTimeoutResult {
+    /// Whether the time was over before a notification came.
+    pub fn timed_out(&self) -> bool {
+        self.0
+    }
+}
+
+impl UnwindSafe for Condvar {}
+impl RefUnwindSafe for Condvar {}
+
+impl Condvar {
+    /// With nobody waiting.
+    pub const fn new() -> Condvar {
+        Condvar {
+            waiting: AtomicUsize::new(0),
+            queue: ShortLock::new(Queue::new()),
+        }
+    }
+
+    /// Unlocks the mutex, waits for a notification, and locks the mutex again.
+    #[doc(alias = "Wait")]
+    pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        self.wait_until(&guard, NEVER);
+        guard
+    }
+
+    /// [Waits](Self::wait) as long as `condition` is true. It is called with the mutex locked.
+    pub fn wait_while<'a, T, F>(
+        &self,
+        mut guard: MutexGuard<'a, T>,
+        mut condition: F,
+    ) -> MutexGuard<'a, T>
+    where
+        T: ?Sized,
+        F: FnMut(&mut T) -> bool,
+    {
+        while condition(&mut *guard) {
+            guard = self.wait(guard);
+        }
+        guard
+    }
+
+    /// As [`wait`](Self::wait), for at most `timeout`. Locking the mutex again may take longer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use goweft::sync::{Condvar, Mutex};
+    /// use std::time::Duration;
+    ///
+    /// let (mutex, never) = (Mutex::new(()), Condvar::new());
+    /// let (_guard, result) = never.wait_timeout(mutex.lock(), Duration::from_millis(2));
+    /// assert!(result.timed_out());
+    /// ```
+    pub fn wait_timeout<'a, T: ?Sized>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        timeout: Duration,
+    ) -> (MutexGuard<'a, T>, WaitTimeoutResult) {
+        let notified = self.wait_until(&guard, clock::after(timeout));
+        (guard, WaitTimeoutResult(!notified))
+    }
+
+    /// As [`wait_while`](Self::wait_while), for at most `timeout` in all. The result says timed
+    /// out only when the condition is still true.
+    pub fn wait_timeout_while<'a, T, F>(
+        &self,
+        mut guard: MutexGuard<'a, T>,
+        timeout: Duration,
+        mut condition: F,
+    ) -> (MutexGuard<'a, T>, WaitTimeoutResult)
+    where
+        T: ?Sized,
+        F: FnMut(&mut T) -> bool,
+    {
+        let deadline = clock::after(timeout);
+        loop {
+            if !condition(&mut *guard) {
+                return (guard, WaitTimeoutResult(false));
+            }
+            if deadline <= clock::now() {
+                return (guard, WaitTimeoutResult(true));
+            }
+            self.wait_until(&guard, deadline);
+        }
+    }
+
+    /// Wakes the one that has waited longest, if there is one. With or without the mutex.
+    #[doc(alias = "Signal")]
+    #[inline]
+    pub fn notify_one(&self) {
+        if self.waiting.load(Ordering::Acquire) != 0 {
+            self.notify_first();
+        }
+    }
+
+    /// Wakes all who wait. With or without the mutex.
+    #[doc(alias = "Broadcast")]
+    #[inline]
+    pub fn notify_all(&self) {
+        if self.waiting.load(Ordering::Acquire) != 0 {
+            self.notify_everybody();
+        }
+    }
+
+    #[inline(never)]
+    fn notify_first(&self) {
+        let mut inside = Inside::enter();
+        let mut queue = self.queue.lock(&inside);
+        let Some(first) = queue.first() else { return };
+        queue.remove(&first);
+        self.count_down();
+        let waiter = first.give(Verdict::Done);
+        drop(queue);
+        inside.ready(waiter);
+    }
+
+    #[inline(never)]
+    fn notify_everybody(&self) {
+        let mut inside = Inside::enter();
+        let mut queue = self.queue.lock(&inside);
+        self.waiting.store(0, Ordering::Relaxed);
+        let woken = release_all(&mut inside, &mut queue, Verdict::Done);
+        drop(queue);
+        woken.wake(&mut inside);
+    }
+
+    /// Whether a notification came before `deadline`. The mutex is locked again.
+    fn wait_until<T: ?Sized>(&self, guard: &MutexGuard<'_, T>, deadline: Nanos) -> bool {
+        let mutex = guard.raw();
+        if deadline != NEVER && deadline <= clock::now() {
+            // Whoever waits for the mutex gets a chance, as it would otherwise.
+            mutex.unlock();
+            mutex.lock();
+            return false;
+        }
+        let reason = WaitReason::CondWait;
+        let mut inside = Inside::enter();
+        let mut queue = self.queue.lock(&inside);
+        let waiter = inside.prepare(reason);
+        let record = Record::single(waiter, NOWHERE);
+        // SAFETY: it stays here until the verdict or the deadline, which
+        // unlinks it.
+        unsafe { queue.push_back(&record) };
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        self.waiting.store(waiting + 1, Ordering::Relaxed);
+        drop(queue);
+        mutex.unlock_and_stay(&mut inside);
+        let unlink = |queue: &mut Queue, record: &Record| {
+            if queue.remove(record) {
+                self.count_down();
+            }
+        };
+        let verdict = await_verdict(
+            &mut inside,
+            &record,
+            waiter,
+            reason,
+            deadline,
+            &self.queue,
+            unlink,
+        );
+        drop(inside);
+        mutex.lock();
+        verdict.is_some()
+    }
+
+    /// Under the queue's lock.
+    fn count_down(&self) {
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        self.waiting.store(waiting - 1, Ordering::Relaxed);
+    }
+}
+
+impl Default for Condvar {
+    fn default() -> Condvar {
+        Condvar::new()
+    }
+}
+
+impl fmt::Debug for Condvar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Condvar").finish_non_exhaustive()
+    }
+}

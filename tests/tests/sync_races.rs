@@ -1,0 +1,431 @@
+//! Races in `sync`: being woken against giving up, on 1, 2 and 8 processors. No wake-up may be
+//! lost, no notification used up by one that gave up, and nothing of a wait stays behind.
+//!
+//! Everybody yields at random, so that each run is another schedule. The number of processors
+//! belongs to the process, so one test runs at a time.
+
+use goweft::runtime;
+use goweft::sync::{Barrier, Condvar, Mutex, RwLock, Semaphore, WaitGroup};
+use goweft::task::yield_now;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// Rounds of each race with each number of processors.
+const ROUNDS: u64 = 100_000;
+
+/// Long enough to be sure; never waited for when all is well.
+const WATCHDOG: Duration = Duration::from_secs(120);
+
+/// A cheap source of different delays.
+struct Dice(u64);
+
+impl Dice {
+    fn new(seed: u64) -> Dice {
+        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+
+    /// Lets others run, once in `n` times.
+    fn yield_in(&mut self, n: u64) {
+        if self.roll(n) == 0 {
+            yield_now();
+        }
+    }
+
+    /// From nothing to longer than the race takes.
+    fn timeout(&mut self) -> Duration {
+        Duration::from_nanos(1 << self.roll(18))
+    }
+}
+
+fn with_1_2_and_8_processors(race: impl Fn()) {
+    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for procs in [1, 2, 8] {
+        let before = runtime::set_maxprocs(procs);
+        race();
+        runtime::set_maxprocs(before);
+    }
+}
+
+/// Ends the process, with a word, when the race takes too long: somebody sleeps for ever.
+fn watched(what: &'static str, race: impl FnOnce()) {
+    let over = std::sync::Arc::new(WaitGroup::new());
+    over.add(1);
+    let watch = over.clone();
+    let dog = thread::spawn(move || {
+        if !watch.wait_timeout(WATCHDOG) {
+            eprintln!("{what}: somebody was not woken");
+            std::process::abort();
+        }
+    });
+    race();
+    over.done();
+    dog.join().unwrap();
+}
+
+/// What goes on under the mutex of the condition variable.
+#[derive(Default)]
+struct Tokens {
+    /// Notifications that nobody has got yet.
+    out: u64,
+    /// Who waits without a deadline: they leave for a notification only.
+    patient: u64,
+    made: u64,
+    over: bool,
+}
+
+// Go's sync.Cond has no timeouts; this is the race that they bring.
+#[test]
+fn a_notification_goes_to_one_that_takes_it() {
+    with_1_2_and_8_processors(|| {
+        let (state, changed) = (Mutex::new(Tokens::default()), Condvar::new());
+        watched("condvar", || {
+            let notify = || {
+                goweft::scope(|s| {
+                    for seed in 0..3 {
+                        // Some of each.
+                        let (state, changed) = (&state, &changed);
+                        s.spawn(move || patient_waiter(state, changed, Dice::new(seed)));
+                        s.spawn(move || hasty_waiter(state, changed, Dice::new(100 + seed)));
+                    }
+                    let mut dice = Dice::new(7);
+                    loop {
+                        let mut tokens = state.lock();
+                        if tokens.made == ROUNDS {
+                            tokens.over = tokens.out == 0;
+                            if tokens.over {
+                                changed.notify_all();
+                                break;
+                            }
+                        } else if tokens.patient > tokens.out {
+                            // At least one of those in the queue cannot have given up.
+                            tokens.out += 1;
+                            tokens.made += 1;
+                            changed.notify_one();
+                        }
+                        drop(tokens);
+                        dice.yield_in(2);
+                    }
+                })
+            };
+            goweft::run(notify);
+        });
+    });
+}
+
+fn patient_waiter(state: &Mutex<Tokens>, changed: &Condvar, mut dice: Dice) {
+    let mut tokens = state.lock();
+    loop {
+        tokens.patient += 1;
+        tokens = changed.wait(tokens);
+        tokens.patient -= 1;
+        if tokens.over {
+            return;
+        }
+        tokens.out = tokens.out.checked_sub(1).expect("woken for no reason");
+        drop(tokens);
+        dice.yield_in(4);
+        tokens = state.lock();
+        if tokens.over {
+            return;
+        }
+    }
+}
+
+/// Takes a token only when it was notified. If one that gave up used a notification up, its
+/// token would stay, and the race would not end.
+fn hasty_waiter(state: &Mutex<Tokens>, changed: &Condvar, mut dice: Dice) {
+    let mut tokens = state.lock();
+    while !tokens.over {
+        let timeout = dice.timeout();
+        let (guard, result) = changed.wait_timeout(tokens, timeout);
+        tokens = guard;
+        if !result.timed_out() && !tokens.over {
+            tokens.out = tokens.out.checked_sub(1).expect("woken for no reason");
+        }
+        drop(tokens);
+        dice.yield_in(4);
+        tokens = state.lock();
+    }
+}
+
+#[test]
+fn a_rwlock_is_neither_lost_nor_shared_wrongly_when_some_give_up() {
+    const WRITER: i64 = 1 << 32;
+    with_1_2_and_8_processors(|| {
+        let (lock, inside) = (RwLock::new(0u64), AtomicI64::new(0));
+        let (left, writes) = (AtomicU64::new(ROUNDS), AtomicU64::new(0));
+        let actor = |seed: u64| {
+            let mut dice = Dice::new(seed);
+            while left.fetch_sub(1, Ordering::Relaxed) as i64 > 0 {
+                match dice.roll(6) {
+                    0..4 => {
+                        let guard = match dice.roll(3) {
+                            0 => lock.try_read_for(dice.timeout()),
+                            1 => lock.try_read(),
+                            _ => Some(lock.read()),
+                        };
+                        if let Some(guard) = guard {
+                            let n = inside.fetch_add(1, Ordering::SeqCst);
+                            assert!((0..WRITER / 2).contains(&n), "a reader beside a writer");
+                            dice.yield_in(8);
+                            inside.fetch_sub(1, Ordering::SeqCst);
+                            drop(guard);
+                        }
+                    }
+                    _ => {
+                        let guard = match dice.roll(3) {
+                            0 => lock.try_write_for(dice.timeout()),
+                            1 => lock.try_write(),
+                            _ => Some(lock.write()),
+                        };
+                        if let Some(mut guard) = guard {
+                            assert_eq!(inside.fetch_add(WRITER, Ordering::SeqCst), 0);
+                            *guard += 1;
+                            dice.yield_in(8);
+                            inside.fetch_sub(WRITER, Ordering::SeqCst);
+                            writes.fetch_add(1, Ordering::Relaxed);
+                            drop(guard);
+                        }
+                    }
+                }
+                dice.yield_in(8);
+            }
+        };
+        watched("rwlock", || {
+            thread::scope(|threads| {
+                threads.spawn(|| actor(99));
+                goweft::scope(|s| {
+                    for seed in 0..6 {
+                        s.spawn(move || actor(seed));
+                    }
+                });
+            });
+        });
+        // Nobody is counted who is not there.
+        let guard = lock.try_write().expect("all have left");
+        assert_eq!(*guard, writes.into_inner());
+    });
+}
+
+#[test]
+fn a_semaphore_keeps_its_permits_when_some_give_up() {
+    const SIZE: usize = 5;
+    with_1_2_and_8_processors(|| {
+        let (sem, out) = (Semaphore::new(SIZE), AtomicUsize::new(0));
+        let left = AtomicU64::new(ROUNDS);
+        let actor = |seed: u64| {
+            let mut dice = Dice::new(seed);
+            while left.fetch_sub(1, Ordering::Relaxed) as i64 > 0 {
+                let n = dice.roll(SIZE as u64 + 1) as usize;
+                let permit = match dice.roll(3) {
+                    0 => sem.acquire_timeout(n, dice.timeout()),
+                    1 => sem.try_acquire(n),
+                    _ => Some(sem.acquire(n)),
+                };
+                if let Some(permit) = permit {
+                    assert!(out.fetch_add(n, Ordering::SeqCst) + n <= SIZE);
+                    dice.yield_in(8);
+                    out.fetch_sub(n, Ordering::SeqCst);
+                    drop(permit);
+                }
+                dice.yield_in(8);
+            }
+        };
+        watched("semaphore", || {
+            thread::scope(|threads| {
+                threads.spawn(|| actor(99));
+                goweft::scope(|s| {
+                    for seed in 0..6 {
+                        s.spawn(move || actor(seed));
+                    }
+                });
+            });
+        });
+        assert_eq!(sem.available_permits(), SIZE);
+        drop(sem.try_acquire(SIZE).expect("nobody waits"));
+    });
+}
+
+#[test]
+fn a_mutex_is_not_lost_when_some_give_up() {
+    with_1_2_and_8_processors(|| {
+        let (mutex, left) = (Mutex::new(0u64), AtomicU64::new(ROUNDS));
+        let locked = AtomicU64::new(0);
+        let actor = |seed: u64| {
+            let mut dice = Dice::new(seed);
+            while left.fetch_sub(1, Ordering::Relaxed) as i64 > 0 {
+                let guard = match dice.roll(3) {
+                    0 => mutex.try_lock_for(dice.timeout()),
+                    1 => mutex.try_lock(),
+                    _ => Some(mutex.lock()),
+                };
+                if let Some(mut guard) = guard {
+                    let seen = *guard;
+                    dice.yield_in(8);
+                    *guard = seen + 1;
+                    locked.fetch_add(1, Ordering::Relaxed);
+                }
+                dice.yield_in(8);
+            }
+        };
+        watched("mutex", || {
+            thread::scope(|threads| {
+                threads.spawn(|| actor(99));
+                goweft::scope(|s| {
+                    for seed in 0..6 {
+                        s.spawn(move || actor(seed));
+                    }
+                });
+            });
+        });
+        let count = *mutex.try_lock().expect("nobody has it");
+        assert_eq!(count, locked.into_inner());
+    });
+}
+
+// After some thousand quiet unlocks a mutex is unlocked by a store, until somebody waits.
+#[test]
+fn a_mutex_that_was_quiet_for_long_wakes_its_first_waiter() {
+    const QUIET: u64 = 2_200;
+    const VISITS: u64 = 100;
+    with_1_2_and_8_processors(|| {
+        let (mutex, ops) = (Mutex::new(0u64), AtomicU64::new(0));
+        let stop = AtomicBool::new(false);
+        let owner = || {
+            while !stop.load(Ordering::Relaxed) {
+                let mut guard = mutex.lock();
+                *guard += 1;
+                if *guard % 256 == 0 {
+                    // Long enough to be waited for.
+                    (0..400).for_each(|_| std::hint::spin_loop());
+                    yield_now();
+                }
+                drop(guard);
+                ops.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let mut dice = Dice::new(3);
+        let mut got = 0;
+        let mut visit = || {
+            for _ in 0..VISITS {
+                let quiet = ops.load(Ordering::Relaxed) + QUIET + dice.roll(300);
+                while ops.load(Ordering::Relaxed) < quiet {
+                    yield_now();
+                }
+                let guard = match dice.roll(3) {
+                    0 => mutex.try_lock_for(dice.timeout()),
+                    _ => Some(mutex.lock()),
+                };
+                if let Some(mut guard) = guard {
+                    *guard += 1;
+                    got += 1;
+                }
+            }
+            stop.store(true, Ordering::Relaxed);
+        };
+        watched("quiet mutex", || {
+            thread::scope(|threads| {
+                threads.spawn(owner);
+                goweft::scope(|s| _ = s.spawn(&mut visit));
+            });
+            stop.store(false, Ordering::Relaxed);
+            goweft::scope(|s| {
+                s.spawn(owner);
+                s.spawn(&mut visit);
+            });
+        });
+        let count = *mutex.try_lock().expect("nobody has it");
+        assert_eq!(count, ops.into_inner() + got);
+    });
+}
+
+#[test]
+fn a_wait_group_wakes_all_who_have_not_given_up() {
+    with_1_2_and_8_processors(|| {
+        let (group, meet) = (WaitGroup::new(), Barrier::new(3));
+        let rounds = ROUNDS / 10;
+        watched("wait group", || {
+            let count = || {
+                goweft::scope(|s| {
+                    s.spawn(|| {
+                        for _ in 0..rounds {
+                            meet.wait();
+                            group.wait();
+                            meet.wait();
+                        }
+                    });
+                    s.spawn(|| {
+                        let mut dice = Dice::new(1);
+                        for _ in 0..rounds {
+                            meet.wait();
+                            group.wait_timeout(dice.timeout());
+                            meet.wait();
+                        }
+                    });
+                    let mut dice = Dice::new(2);
+                    for _ in 0..rounds {
+                        group.add(2);
+                        meet.wait();
+                        dice.yield_in(2);
+                        group.done();
+                        dice.yield_in(2);
+                        group.done();
+                        meet.wait();
+                        assert!(group.wait_timeout(Duration::ZERO));
+                    }
+                })
+            };
+            goweft::run(count);
+        });
+    });
+}
+
+#[test]
+fn a_waiter_is_not_starved_by_a_hog_of_any_lock() {
+    with_1_2_and_8_processors(|| {
+        let (mutex, sem) = (Mutex::new(()), Semaphore::new(2));
+        let (lock, stop) = (RwLock::new(()), AtomicBool::new(false));
+        watched("hog", || {
+            goweft::scope(|s| {
+                // Each takes it again at once, and lets others run only while it has it.
+                s.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        let _guard = mutex.lock();
+                        yield_now();
+                    }
+                });
+                for _ in 0..2 {
+                    s.spawn(|| {
+                        while !stop.load(Ordering::Relaxed) {
+                            let _permit = sem.acquire(1);
+                            yield_now();
+                        }
+                    });
+                    s.spawn(|| {
+                        while !stop.load(Ordering::Relaxed) {
+                            let _guard = lock.write();
+                            yield_now();
+                        }
+                    });
+                }
+                for _ in 0..20 {
+                    drop(mutex.lock());
+                    drop(sem.acquire(2));
+                    drop(lock.read());
+                    drop(lock.write());
+                }
+                stop.store(true, Ordering::Relaxed);
+            });
+        });
+    });
+}
