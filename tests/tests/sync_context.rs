@@ -270,7 +270,7 @@ fn permits_are_not_lost_to_contexts_that_end() {
                         for round in 0..ROUNDS {
                             let (ctx, cancel) = Context::background().with_cancel();
                             if (round + who) % 3 != 0 {
-                                goweft::go!(move || cancel());
+                                goweft::go!(move || cancel.cancel());
                             } else {
                                 cancel.detach();
                             }
