@@ -4,13 +4,21 @@
 //! leave queues half linked. Whoever finds an invariant broken calls
 //! [`fatal`]; a panic that leaves a section inside the runtime ends here too.
 
-use std::io::Write;
+use crate::tell::tell;
 
 /// Says `goweft: fatal: what` and aborts.
 #[cold]
 pub(crate) fn fatal(what: &str) -> ! {
-    // One write, so that lines of several threads do not mix. What stderr
-    // answers does not matter any more.
-    let _ = std::io::stderr().write_all(format!("goweft: fatal: {what}\n").as_bytes());
+    tell(format_args!("fatal: {what}"));
     std::process::abort()
+}
+
+/// Ends the process when dropped: held where a panic would leave the runtime
+/// without one of its threads.
+pub(crate) struct OnUnwind(pub(crate) &'static str);
+
+impl Drop for OnUnwind {
+    fn drop(&mut self) {
+        fatal(self.0);
+    }
 }

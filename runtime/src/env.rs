@@ -5,6 +5,7 @@
 
 use crate::sched::p::MAX_PROCS;
 use crate::task::class_of;
+use crate::tell::tell;
 use goweft_stacks::Class;
 use std::ffi::OsString;
 
@@ -51,7 +52,9 @@ fn first_of(names: &[&'static str]) -> Option<(&'static str, OsString)> {
 }
 
 fn complain(name: &str, value: &OsString, allowed: &str) {
-    eprintln!("goweft: {name} can't be {value:?}: allowed is {allowed}; using the default");
+    tell(format_args!(
+        "{name} can't be {value:?}: allowed is {allowed}; using the default"
+    ));
 }
 
 fn parse_maxprocs(text: &str) -> Option<usize> {

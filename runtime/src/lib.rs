@@ -179,6 +179,8 @@ mod sys;
 #[cfg(not(loom))]
 pub mod task;
 #[cfg(not(loom))]
+mod tell;
+#[cfg(not(loom))]
 pub mod time;
 
 #[cfg(not(loom))]

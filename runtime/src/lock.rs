@@ -7,7 +7,7 @@
 //! Unlocking is a plain store, which is half the price of a lock that can put
 //! its waiters to sleep.
 
-use crate::sched::Inside;
+use crate::sched::{Inside, start};
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,6 +61,8 @@ impl<T> ShortLock<T> {
                 rounds += 1;
                 std::hint::spin_loop();
             } else {
+                // A fork may have come while another thread held it.
+                start::refuse_after_fork();
                 std::thread::yield_now();
             }
         }

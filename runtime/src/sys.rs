@@ -40,6 +40,25 @@ pub(crate) fn futex_wake(word: &AtomicU32) {
     }
 }
 
+/// Writes to stderr, past std's lock and buffer. What cannot be written is lost.
+pub(crate) fn write_to_stderr(bytes: &[u8]) {
+    // SAFETY: the bytes are borrowed for the call.
+    unsafe { libc::write(libc::STDERR_FILENO, bytes.as_ptr().cast(), bytes.len()) };
+}
+
+/// Has `f` called in each child that `fork` makes from now on.
+///
+/// # Errors
+/// No memory to note it.
+pub(crate) fn in_forked_children(f: extern "C" fn()) -> io::Result<()> {
+    // SAFETY: the function is never unloaded before the process ends, and only
+    // stores to atomics (its one caller's), which is allowed in a forked child.
+    match unsafe { libc::pthread_atfork(None, None, Some(f)) } {
+        0 => Ok(()),
+        e => Err(io::Error::from_raw_os_error(e)),
+    }
+}
+
 /// Zeroed pages of our own, never given back. With `wipe_on_fork` a forked
 /// child finds them zeroed again.
 ///

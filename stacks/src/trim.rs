@@ -16,6 +16,8 @@ use std::ptr::{self, NonNull};
 const KEEP_SLOTS: usize = 1024;
 /// and at most this many bytes of usable stack.
 const KEEP_BYTES: usize = 64 << 20;
+/// Most stacks of a class that one `decay` gives back.
+const DECAYED: usize = 16_384;
 /// Slots given back between two looks of those who wait for them.
 const CHUNK: usize = 4096;
 
@@ -36,6 +38,10 @@ pub fn trim() -> usize {
 /// As [`trim`], but only what lay unused since the last call of `decay`. To be
 /// called now and then (a second is a good interval): a burst that comes back
 /// finds its stacks still resident.
+///
+/// At most 16,384 stacks of each class, some 7 ms, in one call: whoever calls it
+/// has other things to do. Returns how many bytes were resident in what it gave
+/// back.
 pub fn decay() -> usize {
     Class::all()
         .map(|class| {
@@ -43,7 +49,7 @@ pub fn decay() -> usize {
             let (len, idle) = (free.warm.len(), free.warm_low.min(free.warm.len()));
             free.warm_low = len;
             drop(free);
-            trim_to(class, keep(class).max(len - idle))
+            trim_to(class, keep(class).max(len - idle.min(DECAYED)))
         })
         .sum()
 }

@@ -128,34 +128,58 @@ fn callers_of_set_maxprocs_take_turns() {
     });
 }
 
-/// The goroutine that shrinks is on the processor that stops, nearly always: it
-/// was made idle last. What it spawned waits in a queue that only a thief empties.
+/// Two goroutines compute, one on each processor, each with five others in its queue;
+/// then one processor has to stop. When the goroutine on the other one ends, all
+/// ten must run there while the first one computes on. Which is where is not
+/// known, so they take turns at ending first.
 #[test]
 fn work_left_on_a_stopped_processor_is_taken_while_its_thread_computes() {
     let _procs = Procs::set(2);
-    let taken = (0..20).any(|_| {
-        runtime::set_maxprocs(1);
+    let taken = (0..20).any(|round| {
         runtime::set_maxprocs(2);
-        run(|| {
-            runtime::set_maxprocs(1);
-            let ran = Arc::new(AtomicU64::new(0));
-            let begin = Instant::now();
-            let spawned: Vec<_> = (0..10)
-                .map(|_| {
-                    let ran = ran.clone();
-                    spawn(move || ran.fetch_add(1, Ordering::Relaxed))
+        let state = Arc::new((AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false)));
+        let computing: Vec<_> = (0..2)
+            .map(|me| {
+                let state = state.clone();
+                spawn(move || {
+                    let (ready, ran, stopped) = &*state;
+                    let others: Vec<_> = (0..5)
+                        .map(|_| {
+                            let state = state.clone();
+                            spawn(move || state.1.fetch_add(1, Ordering::Relaxed))
+                        })
+                        .collect();
+                    ready.fetch_add(1, Ordering::Relaxed);
+                    while !stopped.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                    let begin = Instant::now();
+                    let all_ran = || ran.load(Ordering::Relaxed) == 10;
+                    while me == round % 2 && !all_ran() && begin.elapsed() < PATIENCE {
+                        std::hint::spin_loop();
+                    }
+                    let taken = me == round % 2 && all_ran();
+                    (taken, others)
                 })
-                .collect();
-            let mut all = false;
-            while !all && begin.elapsed() < Duration::from_secs(1) {
-                std::hint::spin_loop();
-                all = ran.load(Ordering::Relaxed) == 10;
+            })
+            .collect();
+        while state.0.load(Ordering::Relaxed) < 2 {
+            std::thread::yield_now();
+        }
+        runtime::set_maxprocs(1);
+        state.2.store(true, Ordering::Relaxed);
+        let mut taken = false;
+        for c in computing {
+            let (all, others) = c.join().unwrap();
+            taken |= all;
+            for o in others {
+                o.join().unwrap();
             }
-            for s in spawned {
-                s.join().unwrap();
-            }
-            all
-        })
+        }
+        taken
     });
     assert!(taken, "nobody took what the computing thread left");
 }
+
+/// How long a round computes in which the wrong one ended first.
+const PATIENCE: Duration = Duration::from_millis(500);

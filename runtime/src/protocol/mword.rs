@@ -111,7 +111,10 @@ impl MWord {
         let won = self
             .0
             .compare_exchange(w, next, Ordering::AcqRel, Ordering::Relaxed);
-        debug_assert!(won.is_ok() && matches!(Snapshot(w).state(), State::None | State::Claimed));
+        assert!(
+            won.is_ok() && matches!(Snapshot(w).state(), State::None | State::Claimed),
+            "an M took a P while its word was somebody else's"
+        );
     }
 
     /// Pending -> Owns at enter. False: the monitor was first, look again.

@@ -13,7 +13,7 @@ use super::wait::{next_here, owned, resume_point};
 use super::{lists, tls};
 use goweft_stacks::context::{self, Context};
 use std::ptr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 /// Gives `g`, which is fresh, a stack and a context, and makes it the one that
 /// runs on `m`.
@@ -138,10 +138,11 @@ fn here() -> &'static M {
 
 /// How many goroutines have begun and not ended.
 pub(crate) fn live() -> u64 {
-    let (mut spawned, mut ended) = (lists::FOREIGN_SPAWNED.load(Ordering::Relaxed), 0);
-    for p in super::p::all() {
-        ended += p.counters().ended.get();
-    }
+    // The ended ones first: one that begins and ends meanwhile must not hide one
+    // that lives.
+    let ended: u64 = super::p::all().map(|p| p.counters().ended.get()).sum();
+    fence(Ordering::Acquire);
+    let mut spawned = lists::FOREIGN_SPAWNED.load(Ordering::Relaxed);
     for p in super::p::all() {
         spawned += p.counters().spawned.get();
     }

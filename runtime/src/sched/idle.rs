@@ -15,7 +15,7 @@ use super::inside::Inside;
 use super::lists::{self, Lists, SLEEP};
 use super::m::M;
 use super::p::{self, P};
-use super::{affinity, monitor, poll, steal};
+use super::{affinity, monitor, poll, start, steal};
 use crate::clock;
 use crate::protocol::mword::Snapshot;
 use crate::sys;
@@ -65,6 +65,10 @@ fn wake_one(inside: &mut Inside) {
         let wake = claim_rested(&mut lists, p, true);
         if wake.is_none() {
             lists.push_idle(p);
+            if start::threads_are_refused() {
+                // Under the lock, as above. The monitor looks after the work.
+                return SLEEP.stop_searching();
+            }
         }
         drop(lists);
         match wake {
@@ -155,9 +159,7 @@ pub(crate) fn ready_bound(inside: &mut Inside, m: &'static M) {
     lists.push_bound(m);
     let Some(p) = lists.pop_idle() else {
         drop(lists);
-        for p in p::all() {
-            p.shared.attention.store(true, Ordering::Relaxed);
-        }
+        p::all().for_each(P::call_attention);
         return wake_for_work(inside);
     };
     let first = claim_bound(&mut lists).expect("one was just pushed");
@@ -169,7 +171,7 @@ pub(crate) fn ready_bound(inside: &mut Inside, m: &'static M) {
 
 /// PROTOCOL 5 (a): Stolen -> None -> Owns, when a P is idle.
 pub(crate) fn acquire_stolen(m: &'static M, seen: Snapshot) -> bool {
-    let inside = Inside::foreign();
+    let mut inside = Inside::foreign();
     let Some(p) = lists::lock(&inside).pop_idle() else {
         return false;
     };
@@ -178,8 +180,10 @@ pub(crate) fn acquire_stolen(m: &'static M, seen: Snapshot) -> bool {
         monitor::wake_if_asleep();
         return true;
     }
-    // The P was given back in place meanwhile.
+    // The P was given back in place meanwhile. Another one is idle again: whoever
+    // submitted work while it was not, woke nobody.
     lists::lock(&inside).push_idle(p);
+    wake_for_work(&mut inside);
     false
 }
 
@@ -329,9 +333,10 @@ pub(crate) fn rest(inside: &mut Inside, m: &'static M) {
     }
 }
 
-/// Beside an idle P somebody polls. When all Ps are busy nobody does: they look at
-/// the netpoll themselves, and a sleeper beside them would take each event over
-/// a thread switch.
+/// Whoever rests beside an idle P polls, if nobody does. When all Ps are busy
+/// nobody does: they look at the netpoll themselves, and a sleeper beside them
+/// would take each event over a thread switch. Nor does anybody between a poller's
+/// leaving with a P and the next rest: then the monitor looks at each tick.
 fn take_place(lists: &mut Lists, m: &'static M) -> Place {
     // The count changes under this lock only.
     if SLEEP.idle_now() != 0 && lists.poller.is_null() && poll::exists() {

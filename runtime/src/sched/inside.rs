@@ -109,10 +109,7 @@ impl Inside {
                     }
                     std::mem::forget(inside);
                 }
-                State::Absent => crate::abort::fatal(
-                    "this process was forked from one in which goweft was running; \
-                     a forked child can use exec only",
-                ),
+                State::Absent => super::start::fatal_in_forked_child(),
                 state => crate::abort::fatal(&format!("a running thread is {state:?}")),
             }
         }

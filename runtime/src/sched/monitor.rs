@@ -17,6 +17,7 @@ use super::inside::Inside;
 use super::lists::{self, SLEEP, THREADS_WANTED};
 use super::p::{self, P};
 use super::{idle, poll, start, steal};
+use crate::abort::OnUnwind;
 use crate::clock::{self, Nanos};
 use crate::sys;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering, fence};
@@ -31,6 +32,11 @@ const SHORT: Nanos = 1_000_000;
 const LONG: Nanos = 10_000_000;
 /// Ticks with all Ps idle before it sleeps without a timeout.
 const IDLE_TICKS: u32 = 8;
+/// Between two looks at the free stacks.
+const DECAY_EVERY: Nanos = 1_000_000_000;
+/// Such looks in a row that found nothing to give back before it sleeps without
+/// a timeout: the first only notes what is free.
+const DECAYS: u32 = 2;
 
 /// Its thread, once it is up.
 static TID: AtomicI32 = AtomicI32::new(0);
@@ -81,9 +87,11 @@ pub(crate) fn run() -> ! {
     let mut looks = Vec::with_capacity(p::reserved());
     let mut idle_ticks = 0;
     let mut decayed_at = 0;
+    let mut decays_left = DECAYS;
     let mut limits_read_at = clock::now();
     TID.store(sys::gettid(), Ordering::Release);
     let mut inside = Inside::foreign();
+    let _never_ends = OnUnwind("a panic in the monitor");
     loop {
         while THREADS_WANTED.load(Ordering::Acquire) != 0 {
             THREADS_WANTED.fetch_sub(1, Ordering::AcqRel);
@@ -96,34 +104,58 @@ pub(crate) fn run() -> ! {
         for (p, look) in p::all().take(procs).zip(&mut looks) {
             hurry |= watch(&mut inside, p, look, now);
         }
+        // One that an M took just before it had to stop.
+        p::all().skip(procs).for_each(ask);
         hurry |= watch_outside(&mut inside, now);
         steal::review_patience(now);
         hurry |= steal::is_patient();
-        if now.saturating_sub(decayed_at) > 1_000_000_000 {
+        if now.saturating_sub(decayed_at) >= DECAY_EVERY {
             decayed_at = now;
-            goweft_stacks::decay();
+            if goweft_stacks::decay() != 0 {
+                decays_left = DECAYS;
+            } else {
+                decays_left = decays_left.saturating_sub(1);
+            }
         }
         if now.saturating_sub(limits_read_at) > 1_000_000_000 {
             limits_read_at = now;
             start::follow_limits(&mut inside);
         }
-        let all_idle = SLEEP.idle_now() >= lists::procs();
-        idle_ticks = if all_idle { idle_ticks + 1 } else { 0 };
-        sleep(idle_ticks > IDLE_TICKS, if hurry { SHORT } else { LONG });
+        if SLEEP.idle_now() < lists::procs() {
+            idle_ticks = 0;
+            decays_left = DECAYS;
+        } else if !hurry {
+            idle_ticks += 1;
+        }
+        let short = hurry && !start::threads_are_refused();
+        match idle_ticks > IDLE_TICKS {
+            true if decays_left == 0 => sleep_until_kicked(None),
+            true => sleep_until_kicked(Some(DECAY_EVERY)),
+            false => sleep(if short { SHORT } else { LONG }),
+        }
     }
 }
 
-fn sleep(deep: bool, tick: Nanos) {
-    if deep {
-        ASLEEP.store(1, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        if SLEEP.idle_now() >= lists::procs() {
-            sys::futex_wait(&KICKED, 0, None);
-        }
-        ASLEEP.store(0, Ordering::Relaxed);
-    } else {
-        sys::futex_wait(&KICKED, 0, Some(Duration::from_nanos(tick)));
-    }
+/// Until a P leaves the idle set, at most for so long.
+fn sleep_until_kicked(at_most: Option<Nanos>) {
+    ASLEEP.store(1, Ordering::Relaxed);
+    fence(Ordering::SeqCst);
+    let all_idle = SLEEP.idle_now() >= lists::procs();
+    sleep_for(if all_idle { at_most } else { Some(LONG) });
+    ASLEEP.store(0, Ordering::Relaxed);
+    unkick();
+}
+
+fn sleep(tick: Nanos) {
+    sleep_for(Some(tick));
+    unkick();
+}
+
+fn sleep_for(at_most: Option<Nanos>) {
+    sys::futex_wait(&KICKED, 0, at_most.map(Duration::from_nanos));
+}
+
+fn unkick() {
     // A swap, not a store: whoever kicked before it is seen below with what it
     // kicked for, and whoever kicks after it wakes us.
     KICKED.swap(0, Ordering::AcqRel);
@@ -163,13 +195,13 @@ fn watch(inside: &mut Inside, p: &'static P, look: &mut Look, now: Nanos) -> boo
 }
 
 /// Asks the M that owns `p` to yield at its next exit.
-fn ask(p: &'static P) {
+pub(crate) fn ask(p: &'static P) {
     for m in super::m::all() {
         if m.word.load().owned_p() == Some(p.index) {
             m.ask.store(1, Ordering::Relaxed);
         }
     }
-    p.shared.attention.store(true, Ordering::Relaxed);
+    p.call_attention();
 }
 
 /// Timers and netpoll while the Ps are busy. True: look again soon.

@@ -144,6 +144,20 @@ pub(crate) fn all() -> impl Iterator<Item = &'static P> {
 }
 
 impl P {
+    /// Has the owner go through its loop soon. What the caller published before
+    /// is seen there.
+    pub(crate) fn call_attention(&self) {
+        self.shared.attention.store(true, Ordering::Release);
+    }
+
+    /// By the owner: whether it is called. A look first: a swap of a word that
+    /// others write costs more than all the rest of a schedule.
+    #[inline]
+    pub(crate) fn take_attention(&self) -> bool {
+        self.shared.attention.load(Ordering::Relaxed)
+            && self.shared.attention.swap(false, Ordering::Acquire)
+    }
+
     fn new(index: usize) -> P {
         P {
             index,

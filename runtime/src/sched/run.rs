@@ -66,12 +66,11 @@ fn find(inside: &mut Inside, m: &'static M) -> Option<GRef> {
     }
     let n = p.schedules.get().wrapping_add(1);
     p.schedules.set(n);
-    let asked = p.shared.attention.load(Ordering::Relaxed);
+    let asked = p.take_attention();
     // `next_here` counted the 61st before it sent us here.
     if asked || n % LOOP_EVERY <= 1 {
-        if asked {
-            p.shared.attention.store(false, Ordering::Relaxed);
-        }
+        // Whoever was asked to yield has left.
+        m.ask.store(0, Ordering::Relaxed);
         if idle::give_to_bound(inside, m, p) {
             return None;
         }
@@ -95,7 +94,12 @@ fn look_outside(inside: &mut Inside, p: &'static P, asked: bool) {
         p.polled_at.set(now);
         poll::look(inside, now, &mut out);
     }
+    let found = out.len();
     poll::enqueue_found(inside, p, &mut out);
+    if found != 0 {
+        // It stands behind what `p` has already.
+        idle::wake_for_work(inside);
+    }
 }
 
 /// The head of the own queue or of the global one, which take turns. Both come

@@ -5,10 +5,12 @@ use super::inside::Inside;
 use super::lists::{self, SLEEP};
 use super::m::{self, M};
 use super::{deferral, idle, monitor, p, poll, run, tls};
-use crate::clock::Nanos;
+use crate::abort::{self, OnUnwind};
+use crate::clock::{self, Nanos};
 use crate::config;
 use crate::limits;
 use crate::sys;
+use crate::tell::tell;
 use goweft_stacks::{Class, context, overflow};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -47,12 +49,37 @@ pub(crate) fn time_slice() -> Nanos {
 
 #[cold]
 fn start() {
+    refuse_after_fork();
     START.call_once(|| {
         if let Err(e) = try_start() {
             panic!("goweft: can't start: {e}");
         }
         STARTED.store(true, Ordering::Release);
     });
+}
+
+/// Set in a child that was forked while the runtime was up: there is none in it.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+/// Ends a forked child that would wait for threads it has not. An M finds the same
+/// by its word.
+pub(crate) fn refuse_after_fork() {
+    if FORKED.load(Ordering::Relaxed) {
+        fatal_in_forked_child();
+    }
+}
+
+#[cold]
+pub(crate) fn fatal_in_forked_child() -> ! {
+    abort::fatal(
+        "this process was forked from one in which goweft was running; \
+         a forked child can use exec only",
+    )
+}
+
+extern "C" fn in_forked_child() {
+    FORKED.store(true, Ordering::Relaxed);
+    STARTED.store(false, Ordering::Relaxed);
 }
 
 fn try_start() -> io::Result<()> {
@@ -64,6 +91,7 @@ fn try_start() -> io::Result<()> {
     );
     crate::clock::now();
     m::make_table()?;
+    sys::in_forked_children(in_forked_child)?;
     crate::report::install_panic_hook();
     overflow::install(crate::report::describe)?;
     poll::start()?;
@@ -91,16 +119,33 @@ fn try_start() -> io::Result<()> {
 /// place in its favour. By the monitor.
 pub(crate) fn add_machine() {
     if let Err(e) = make_machine(true) {
-        // The work stays queued: the Ms there are will come to it.
+        refuse_until(clock::now() + REFUSED_FOR);
+        // The work stays queued: the Ms there are will come to it, and the monitor
+        // tries again.
         SLEEP.stop_searching();
         static TOLD: Once = Once::new();
         TOLD.call_once(|| {
-            eprintln!(
-                "goweft: the system refuses another thread ({e}); going on with {}",
+            tell(format_args!(
+                "the system refuses another thread ({e}); going on with {}",
                 m::count()
-            )
+            ))
         });
     }
+}
+
+/// How long no thread is asked for after the system refused one, in ns.
+const REFUSED_FOR: Nanos = 20_000_000;
+/// Until when; written by the monitor.
+static REFUSED_UNTIL: AtomicU64 = AtomicU64::new(0);
+
+fn refuse_until(when: Nanos) {
+    REFUSED_UNTIL.store(when, Ordering::Relaxed);
+}
+
+/// Whether threads are refused these days: it is of no use to ask for one.
+pub(crate) fn threads_are_refused() -> bool {
+    let until = REFUSED_UNTIL.load(Ordering::Relaxed);
+    until != 0 && clock::now() < until
 }
 
 /// The threads of Ms.
@@ -136,11 +181,12 @@ fn make_machine(for_work: bool) -> io::Result<()> {
 
 /// The body of an M's thread.
 fn machine(m: &'static M) {
+    let _never_ends = OnUnwind("a panic in one of the runtime's threads");
     context::enter_thread();
     // For as long as the thread lives. Without one an overflow kills the process
     // without a word; all else works.
     let _handlers_run_on = overflow::AltStack::install()
-        .inspect_err(|e| eprintln!("goweft: no alternate stack for signal handlers: {e}"));
+        .inspect_err(|e| tell(format_args!("no alternate stack for signal handlers: {e}")));
     deferral::prepare_thread();
     tls::set_current(m);
     m.tid.set(sys::gettid());
@@ -213,7 +259,10 @@ fn change_procs(inside: &mut Inside, n: usize, because: Because) -> usize {
     }
     drop(lists);
     for p in p::all() {
-        p.shared.attention.store(true, Ordering::Relaxed);
+        p.call_attention();
+        if p.index >= n {
+            monitor::ask(p);
+        }
     }
     // Whether all Ps are idle depends on their number too.
     monitor::wake_if_asleep();

@@ -9,6 +9,9 @@ use crate::sched::Inside;
 /// returns, the goroutine waits for a processor to be free, and goes on. On a
 /// plain thread this only calls `f`.
 ///
+/// A call into goweft in `f` gets a processor first, and keeps it: do what blocks in
+/// `f`, and send, lock and sleep outside it.
+///
 /// Worth it where `f` blocks for more than a few microseconds: the hand-over
 /// takes about as long. For what computes it is of no use, and makes
 /// more threads compete for the CPUs than there are processors.

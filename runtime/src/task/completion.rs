@@ -25,6 +25,7 @@
 //! it spins.
 
 use crate::clock::NEVER;
+use crate::protocol::spin::Spin;
 use crate::sched::{Inside, WaitReason, Waiter};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -175,8 +176,9 @@ impl Completion {
     fn retract(&self) -> Slot {
         // Only the waiting side makes it Waited, so Running stays as it is.
         if self.state.load(Ordering::Relaxed) != RUNNING {
+            let mut spin = Spin::new();
             while self.step(WAITED, RUNNING) == Err(TAKING) {
-                std::hint::spin_loop();
+                spin.wait();
             }
         }
         // SAFETY: in Running and Done the slot is ours.
