@@ -128,6 +128,41 @@ fn callers_of_set_maxprocs_take_turns() {
     });
 }
 
+/// They never compute at once any more, though neither parks.
+#[test]
+fn a_shrink_ends_beside_goroutines_that_never_park() {
+    let _procs = Procs::set(2);
+    // How many compute, how many changes of turns since two last did, and who came last.
+    let state = Arc::new((AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)));
+    let callers: Vec<_> = (1..=2)
+        .map(|me| {
+            let state = state.clone();
+            spawn(move || {
+                let (computing, turns, last) = &*state;
+                let (_tx, rx) = channel::bounded::<()>(0);
+                let begin = Instant::now();
+                while turns.load(Ordering::Relaxed) < 10 && begin.elapsed() < DEADLINE {
+                    computing.fetch_add(1, Ordering::Relaxed);
+                    for _ in 0..100 {
+                        std::hint::spin_loop();
+                    }
+                    if computing.fetch_sub(1, Ordering::Relaxed) == 2 {
+                        turns.store(0, Ordering::Relaxed);
+                    } else if last.swap(me, Ordering::Relaxed) != me {
+                        turns.fetch_add(1, Ordering::Relaxed);
+                    }
+                    // Where it may have to give way.
+                    assert!(rx.try_recv().is_err());
+                }
+            })
+        })
+        .collect();
+    runtime::set_maxprocs(1);
+    callers.into_iter().for_each(|c| c.join().unwrap());
+    let turns = state.1.load(Ordering::Relaxed);
+    assert!(turns >= 10, "two still compute at once");
+}
+
 /// Two goroutines compute, one on each processor, each with five others in its queue;
 /// then one processor has to stop. When the goroutine on the other one ends, all
 /// ten must run there while the first one computes on. Which is where is not
