@@ -619,7 +619,7 @@ var scenarios = map[string]func(){
 	"mutex_contended": bMutex,
 	"mutex_alone":     bSync("mutex_alone", reps, 2_000_000, mutexAlone),
 	"once_done":       bSync("once_done", reps, 10_000_000, onceDone),
-	"rwlock_read":     bSync("rwlock_read", few, 2_000_000, rwlockRead),
+	"rwlock_read":     bSync("rwlock_read", few, 10_000_000, rwlockRead),
 	"condvar_wake":    bSync("condvar_wake", reps, 200_000, condvarWake),
 	"condvar_all":     bSync("condvar_all", reps, 200_000, condvarAll),
 	"wait_group_wake": bSync("wait_group_wake", reps, 200_000, waitGroupWake),

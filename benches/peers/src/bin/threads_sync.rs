@@ -19,7 +19,7 @@ pub(crate) fn scenario(cli: &Cli) -> bool {
             (n, repeat(REPS, || once_done(n)))
         }
         "rwlock_read" => {
-            let n = cli.n(2_000_000);
+            let n = cli.n(10_000_000);
             (n, repeat(FEW, || rwlock_read(n)))
         }
         "condvar_wake" => {

@@ -21,7 +21,7 @@ pub(crate) fn scenario(cli: &Cli, rt: &Runtime) -> bool {
             (n, repeat(REPS, || on(rt, once_done(n))))
         }
         "rwlock_read" => {
-            let n = cli.n(2_000_000);
+            let n = cli.n(10_000_000);
             (n, repeat(FEW, || on(rt, rwlock_read(n))))
         }
         "condvar_wake" => {
@@ -70,7 +70,7 @@ async fn rwlock_read(n: usize) -> Duration {
             let lock = lock.clone();
             tokio::spawn(async move {
                 for i in 0..n / 8 {
-                    black_box(lookup(&*lock.read().await, seed + i));
+                    black_box(lookup(&lock.read().await, seed + i));
                 }
             })
         })
