@@ -17,7 +17,13 @@ pub(crate) const SCENARIOS: &[&str] = &[
     "idle_mem",
     "chan_buffered",
     "select2",
+    "mutex_alone",
     "mutex_contended",
+    "once_done",
+    "rwlock_read",
+    "condvar_wake",
+    "condvar_all",
+    "wait_group_wake",
     "ring",
     "skynet",
     "sleep_timers",
@@ -137,6 +143,62 @@ pub(crate) const BARS: &[Bar] = &[
         at_most: 1.0,
     },
     Bar {
+        scenario: "mutex_alone",
+        what: "lock + unlock, uncontended",
+        subject: side("goweft", "mutex_alone", 2),
+        references: &[side("go", "mutex_alone", 2)],
+        at_most: 0.6,
+    },
+    Bar {
+        scenario: "mutex_contended",
+        what: "one mutex, 8 goroutines",
+        subject: side("goweft", "mutex_contended", 2),
+        references: &[side("go", "mutex_contended", 2)],
+        at_most: 1.0,
+    },
+    Bar {
+        scenario: "once_done",
+        what: "Once that is done",
+        subject: side("goweft", "once_done", 2),
+        references: &[side("go", "once_done", 2)],
+        at_most: 1.0,
+    },
+    Bar {
+        scenario: "rwlock_read",
+        what: "readers, 2 P against 1 P",
+        subject: side("goweft", "rwlock_read", 2),
+        references: &[side("goweft", "rwlock_read", 1)],
+        at_most: 0.7,
+    },
+    Bar {
+        scenario: "rwlock_read",
+        what: "readers, against Go",
+        subject: side("goweft", "rwlock_read", 2),
+        references: &[side("go", "rwlock_read", 2)],
+        at_most: 1.0,
+    },
+    Bar {
+        scenario: "condvar_wake",
+        what: "Condvar, notify one",
+        subject: side("goweft", "condvar_wake", 2),
+        references: &[side("go", "condvar_wake", 2)],
+        at_most: 1.0,
+    },
+    Bar {
+        scenario: "condvar_all",
+        what: "Condvar, notify 100",
+        subject: side("goweft", "condvar_all", 2),
+        references: &[side("go", "condvar_all", 2)],
+        at_most: 1.0,
+    },
+    Bar {
+        scenario: "wait_group_wake",
+        what: "WaitGroup, wake",
+        subject: side("goweft", "wait_group_wake", 2),
+        references: &[side("go", "wait_group_wake", 2)],
+        at_most: 1.0,
+    },
+    Bar {
         scenario: "idle_mem",
         what: "a parked goroutine, bytes",
         subject: side("goweft", "idle_mem.bytes", 2),
@@ -165,6 +227,10 @@ pub(crate) fn commands_for_all(scenario: &'static str) -> Vec<Command> {
         "switch" => &["stacks", "corosensei"],
         "context_timeout" => &["goweft", "go"],
         "enter" => &["goweft", "go", "tokio"],
+        "mutex_alone" | "once_done" | "rwlock_read" | "condvar_wake" | "condvar_all" => {
+            &["goweft", "go", "tokio", "threads"]
+        }
+        "wait_group_wake" => &["goweft", "go"],
         "serve" => &["goweft", "tokio"],
         "skynet" | "sleep_timers" => &["goweft", "go", "tokio", "may"],
         "http_hello_lib" => &["go", "tokio"],
@@ -173,6 +239,7 @@ pub(crate) fn commands_for_all(scenario: &'static str) -> Vec<Command> {
     };
     let procs: &[usize] = match scenario {
         "switch" | "enter" | "yield2" => &[1],
+        "mutex_alone" | "once_done" => &[2],
         "mutex_contended" | "preempt" | "skynet" | "sleep_timers" | "idle_mem" | "deep_stack" => {
             &[2]
         }

@@ -129,6 +129,47 @@ fn tries_and_deadlines_give_up() {
 }
 
 #[test]
+fn a_guard_that_was_forgotten_keeps_writers_out_of_its_own_lock_only() {
+    goweft::run(|| {
+        let make = || {
+            let lock = Box::new(RwLock::new(0));
+            (0..5_000).for_each(|_| drop(lock.read()));
+            lock
+        };
+        for _ in 0..20 {
+            let lock = make();
+            std::mem::forget(lock.read());
+            assert!(lock.try_read().is_some());
+            assert!(lock.try_write().is_none());
+            assert!(lock.try_write_for(Duration::from_micros(10)).is_none());
+            drop(lock);
+            // Likely at the same address.
+            assert!(make().try_write().is_some());
+        }
+    });
+}
+
+#[test]
+fn one_goroutine_reads_many_locks_and_one_lock_many_times() {
+    goweft::run(|| {
+        let locks: Vec<_> = (0..40).map(RwLock::new).collect();
+        for lock in &locks {
+            (0..5_000).for_each(|_| drop(lock.read()));
+        }
+        let guards: Vec<_> = (0..400).map(|i| locks[i % 40].read()).collect();
+        assert!(
+            guards
+                .iter()
+                .enumerate()
+                .all(|(i, guard)| **guard == i % 40)
+        );
+        assert!(locks.iter().all(|lock| lock.try_write().is_none()));
+        drop(guards);
+        assert!(locks.iter().all(|lock| lock.try_write().is_some()));
+    });
+}
+
+#[test]
 fn a_writer_gets_in_among_readers_that_always_overlap() {
     let lock = Arc::new(RwLock::new(0));
     let stop = Arc::new(AtomicBool::new(false));

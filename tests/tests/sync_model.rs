@@ -203,8 +203,12 @@ fn rw_actor(lock: &RwLock<u32>, todo: channel::Receiver<Rw>, say: Box<dyn Fn(boo
     }
 }
 
-fn run_rwlock(commands: Vec<(usize, Rw)>) {
+fn run_rwlock(commands: Vec<(usize, Rw)>, many_readers_before: bool) {
     let lock = Arc::new(RwLock::new(0));
+    if many_readers_before {
+        // The next ones do not count where they all would.
+        (0..5_000).for_each(|_| drop(lock.read()));
+    }
     let actors = Actors::new(|_| {
         let lock = lock.clone();
         move |todo, say| rw_actor(&lock, todo, say)
@@ -464,8 +468,9 @@ proptest! {
     #[test]
     fn a_rwlock_does_what_the_reference_does(
         commands in prop::collection::vec(rw_command(), 1..80),
+        many_readers_before: bool,
     ) {
-        alone(|| run_rwlock(commands));
+        alone(|| run_rwlock(commands, many_readers_before));
     }
 
     #[test]

@@ -349,6 +349,75 @@ fn a_mutex_that_was_quiet_for_long_wakes_its_first_waiter() {
     });
 }
 
+// After some thousand readers without a writer the next ones count nowhere, until a writer comes.
+#[test]
+fn a_writer_is_alone_after_many_readers() {
+    const MANY: u64 = 4_500;
+    const VISITS: u64 = 60;
+    const WRITER: i64 = 1 << 32;
+    with_1_2_and_8_processors(|| {
+        let (lock, inside) = (RwLock::new(0u64), AtomicI64::new(0));
+        let (reads, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+        let reader = |seed: u64| {
+            let mut dice = Dice::new(seed);
+            while !stop.load(Ordering::Relaxed) {
+                let guard = match dice.roll(64) {
+                    0 => lock.try_read_for(dice.timeout()),
+                    1 => lock.try_read(),
+                    _ => Some(lock.read()),
+                };
+                if let Some(guard) = guard {
+                    let n = inside.fetch_add(1, Ordering::SeqCst);
+                    assert!((0..WRITER / 2).contains(&n), "a reader beside a writer");
+                    // Held over a switch, and so often dropped on another thread.
+                    dice.yield_in(64);
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                    drop(guard);
+                }
+                reads.fetch_add(1, Ordering::Relaxed);
+                dice.yield_in(128);
+            }
+        };
+        let mut written = 0;
+        let mut writer = || {
+            let mut dice = Dice::new(5);
+            for _ in 0..VISITS {
+                let many = reads.load(Ordering::Relaxed) + MANY + dice.roll(500);
+                while reads.load(Ordering::Relaxed) < many {
+                    yield_now();
+                }
+                let guard = match dice.roll(4) {
+                    0 => lock.try_write_for(dice.timeout()),
+                    1 => lock.try_write(),
+                    _ => Some(lock.write()),
+                };
+                if let Some(mut guard) = guard {
+                    assert_eq!(inside.fetch_add(WRITER, Ordering::SeqCst), 0);
+                    *guard += 1;
+                    written += 1;
+                    dice.yield_in(4);
+                    inside.fetch_sub(WRITER, Ordering::SeqCst);
+                    match dice.roll(3) {
+                        0 => drop(goweft::sync::RwLockWriteGuard::downgrade(guard)),
+                        _ => drop(guard),
+                    }
+                }
+            }
+            stop.store(true, Ordering::Relaxed);
+        };
+        watched("many readers", || {
+            goweft::scope(|s| {
+                for seed in 0..4 {
+                    let reader = &reader;
+                    s.spawn(move || reader(seed));
+                }
+                s.spawn(&mut writer);
+            });
+        });
+        assert_eq!(*lock.try_write().expect("all have left"), written);
+    });
+}
+
 #[test]
 fn a_wait_group_wakes_all_who_have_not_given_up() {
     with_1_2_and_8_processors(|| {

@@ -16,6 +16,21 @@ pub const DEEP_FRAMES: usize = 1024;
 /// Sleeps of each task in `sleep_timers`.
 pub const ROUNDS: usize = 5;
 
+/// Waiters of `condvar_all`.
+pub const WAITERS: usize = 100;
+
+/// What `rwlock_read` looks things up in.
+pub fn table() -> Vec<u64> {
+    (0..1024u64)
+        .map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        .collect()
+}
+
+/// Takes about as long as finding a key in a small map.
+pub fn lookup(table: &[u64], key: usize) -> u64 {
+    (0..8).fold(key as u64, |at, _| table[(at % 1024) as usize] >> 7)
+}
+
 /// Where results go, so that the compiler keeps the work.
 pub static SINK: AtomicU64 = AtomicU64::new(0);
 

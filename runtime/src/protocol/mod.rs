@@ -17,6 +17,7 @@ pub(crate) mod local_queue;
 pub(crate) mod mutex_word;
 pub(crate) mod mword;
 pub(crate) mod poll_gate;
+pub(crate) mod read_bias;
 pub(crate) mod ring;
 pub(crate) mod runnext;
 pub(crate) mod sleep;
@@ -26,5 +27,7 @@ pub(crate) mod spin;
 mod loom_models;
 #[cfg(all(test, loom))]
 mod loom_mutex;
+#[cfg(all(test, loom))]
+mod loom_read_bias;
 #[cfg(all(test, loom))]
 mod loom_ring;

@@ -42,5 +42,6 @@ pub(crate) mod wait;
 
 pub(crate) use inside::{Inside, current_g, is_inside};
 pub(crate) use lists::procs;
-pub(crate) use tls::machine_number;
+pub(crate) use m::count as machines;
+pub(crate) use tls::machine_index;
 pub(crate) use wait::{WaitReason, Waiter};

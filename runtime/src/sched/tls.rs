@@ -25,9 +25,10 @@ pub(crate) fn set_current(m: *const M) {
     CURRENT.set(m);
 }
 
-/// The number of this thread's M, 0 on a plain thread: to spread what would meet
-/// otherwise. The goroutine may be elsewhere by the time it is used.
-pub(crate) fn machine_number() -> usize {
+/// The number of this thread's M; None on a plain thread. The goroutine that asks stays on that
+/// thread until its next call into the runtime.
+#[inline]
+pub(crate) fn machine_index() -> Option<usize> {
     // SAFETY: null or a slot of the table, which is never freed.
-    unsafe { current().as_ref() }.map_or(0, |m| m.index.get() as usize)
+    unsafe { current().as_ref() }.map(|m| m.index.get() as usize)
 }

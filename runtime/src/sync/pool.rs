@@ -117,7 +117,7 @@ impl<T> Pool<T> {
 
     /// The shards, this thread's first.
     fn nearest_first(&self) -> impl Iterator<Item = &Shard<T>> {
-        let first = sched::machine_number();
+        let first = sched::machine_index().unwrap_or(0);
         let mask = self.shards.len() - 1;
         (0..self.shards.len()).map(move |i| &*self.shards[(first + i) & mask])
     }

@@ -1,6 +1,8 @@
 //! goweft, with the same scenarios as its peers. Everything timed runs inside
 //! goroutines.
 
+mod goweft_sync;
+
 use goweft::channel::{Receiver, Sender, bounded};
 use goweft::context::Context;
 use goweft::net::{TcpListener, TcpStream};
@@ -348,6 +350,7 @@ fn main() {
         }
         "echo_server" => server(echo),
         "http_server" => server(hello),
+        _ if goweft_sync::scenario(&cli) => {}
         _ => cli.unknown(),
     }
     // Goroutines that are parked, or spin, for ever end with the process.

@@ -1,6 +1,8 @@
 //! OS threads: std::thread with crossbeam-channel. `--procs` is kept by CPU
 //! affinity, as threads have no scheduler of their own to bound.
 
+mod threads_sync;
+
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use peers::cli::{Cli, LIVE, say_addr};
 use peers::measure::*;
@@ -274,6 +276,7 @@ fn main() {
         }
         "echo_server" => server(echo),
         "http_server" => server(hello),
+        _ if threads_sync::scenario(&cli) => {}
         _ => cli.unknown(),
     }
 }

@@ -6,6 +6,8 @@
 //! hand-written static file server that goweft's example is held against; it
 //! lives in `file_server.rs` beside this folder.
 
+mod tokio_sync;
+
 use peers::cli::{Cli, LIVE, say_addr};
 use peers::measure::*;
 use peers::stream::hello_step;
@@ -562,6 +564,7 @@ fn main() {
                 server(move |stream| file_server::connection(files.clone(), stream)),
             )
         }
+        _ if tokio_sync::scenario(&cli, &rt) => {}
         _ => cli.unknown(),
     }
     rt.shutdown_background();

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 pub(super) use raw::Raw;
 pub(crate) use sys::prepare;
+pub(super) use sys::{fence_everywhere, has_barrier};
 
 /// One lock around one value, as `std::sync::Mutex`, for goroutines and threads.
 ///

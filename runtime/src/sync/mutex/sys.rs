@@ -1,4 +1,4 @@
-//! The heavy barrier of a mutex that is unlocked by a store: `membarrier(2)`.
+//! The heavy barrier of the locks: `membarrier(2)`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,13 +15,13 @@ pub(crate) fn prepare() {
 }
 
 /// Whether [`fence_everywhere`] can be called.
-pub(super) fn has_barrier() -> bool {
+pub(in crate::sync) fn has_barrier() -> bool {
     WORKS.load(Ordering::Acquire)
 }
 
 /// Makes every thread of this process that runs now execute a full fence, and the caller. One
 /// that does not run passes one when the kernel switches to it.
-pub(super) fn fence_everywhere() {
+pub(in crate::sync) fn fence_everywhere() {
     if !call(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED) {
         crate::abort::fatal("membarrier, which worked at the start, is refused now");
     }

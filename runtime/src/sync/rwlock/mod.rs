@@ -3,9 +3,10 @@
 //! The lock itself is in `raw.rs`. A guard exists only while the lock is held for it.
 
 mod raw;
+mod visible;
 
 use crate::clock::{self, NEVER, Nanos};
-use raw::Raw;
+use raw::{Raw, Reader};
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::marker::PhantomData;
@@ -55,6 +56,7 @@ impl<T: ?Sized> RefUnwindSafe for RwLock<T> {}
 #[must_use = "the lock is released when its guard is dropped"]
 pub struct RwLockReadGuard<'a, T: ?Sized> {
     lock: &'a RwLock<T>,
+    reader: Reader,
     value: PhantomData<&'a T>,
 }
 
@@ -88,15 +90,17 @@ impl<T: ?Sized> RwLock<T> {
     #[doc(alias = "RLock")]
     #[inline]
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
-        self.raw.read_until(NEVER);
-        self.read_guard()
+        match self.raw.read_until(NEVER) {
+            Some(reader) => self.read_guard(reader),
+            None => unreachable!("there is no deadline"),
+        }
     }
 
     /// Locks for reading if that is possible at once.
     #[doc(alias = "TryRLock")]
     #[inline]
     pub fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
-        self.raw.try_read().then(|| self.read_guard())
+        Some(self.read_guard(self.raw.try_read()?))
     }
 
     /// Locks for reading, and waits for at most `timeout` until it can.
@@ -160,7 +164,9 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     fn read_by(&self, deadline: impl FnOnce() -> Nanos) -> Option<RwLockReadGuard<'_, T>> {
-        (self.raw.try_read() || self.raw.read_until(deadline())).then(|| self.read_guard())
+        let reader = self.raw.try_read();
+        let reader = reader.or_else(|| self.raw.read_until(deadline()))?;
+        Some(self.read_guard(reader))
     }
 
     fn write_by(&self, deadline: impl FnOnce() -> Nanos) -> Option<RwLockWriteGuard<'_, T>> {
@@ -169,9 +175,10 @@ impl<T: ?Sized> RwLock<T> {
 
     /// For one who has just locked.
     #[inline]
-    fn read_guard(&self) -> RwLockReadGuard<'_, T> {
+    fn read_guard(&self, reader: Reader) -> RwLockReadGuard<'_, T> {
         RwLockReadGuard {
             lock: self,
+            reader,
             value: PhantomData,
         }
     }
@@ -203,7 +210,7 @@ impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
     pub fn downgrade(this: Self) -> RwLockReadGuard<'a, T> {
         let lock = ManuallyDrop::new(this).lock;
         lock.raw.downgrade();
-        lock.read_guard()
+        lock.read_guard(Reader::Counted)
     }
 }
 
@@ -236,7 +243,7 @@ impl<T: ?Sized> DerefMut for RwLockWriteGuard<'_, T> {
 impl<T: ?Sized> Drop for RwLockReadGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.lock.raw.unlock_read();
+        self.lock.raw.unlock_read(self.reader);
     }
 }
 
