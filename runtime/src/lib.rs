@@ -151,11 +151,15 @@ mod defer;
 #[cfg(not(loom))]
 mod env;
 #[cfg(not(loom))]
+mod fork;
+#[cfg(not(loom))]
 pub mod io;
 #[cfg(not(loom))]
 mod limits;
 #[cfg(not(loom))]
 mod lock;
+#[cfg(not(loom))]
+mod mapped_vec;
 #[cfg(not(loom))]
 pub mod net;
 #[cfg(not(loom))]

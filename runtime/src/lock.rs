@@ -7,7 +7,8 @@
 //! Unlocking is a plain store, which is half the price of a lock that can put
 //! its waiters to sleep.
 
-use crate::sched::{Inside, start};
+use crate::fork;
+use crate::sched::Inside;
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,7 +63,7 @@ impl<T> ShortLock<T> {
                 std::hint::spin_loop();
             } else {
                 // A fork may have come while another thread held it.
-                start::refuse_after_fork();
+                fork::refuse();
                 std::thread::yield_now();
             }
         }

@@ -116,90 +116,29 @@ pub(crate) fn preempt_self() {
     }
 }
 
-/// A vector in pages of its own, for data that grows where nothing may be
-/// allocated. Elements are `Copy`: nothing is dropped.
-pub(crate) struct MappedVec<T: Copy> {
-    base: *mut T,
-    bytes: usize,
-    len: usize,
+/// Enlarges a mapping of `map_pages`, which may move.
+///
+/// # Errors
+/// What `mremap` says; the mapping is as it was.
+///
+/// # Safety
+/// `base` and `len` are such a mapping, and no reference into it is alive.
+pub(crate) unsafe fn remap_pages(base: *mut u8, len: usize, new_len: usize) -> io::Result<*mut u8> {
+    // SAFETY: the caller's promise.
+    let p = unsafe { libc::mremap(base.cast(), len, new_len, libc::MREMAP_MAYMOVE) };
+    if p == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(p.cast())
 }
 
-// SAFETY: it owns its elements like a Vec.
-unsafe impl<T: Copy + Send> Send for MappedVec<T> {}
-
-impl<T: Copy> MappedVec<T> {
-    const PAGE: usize = 4096;
-
-    pub(crate) const fn new() -> Self {
-        MappedVec {
-            base: std::ptr::null_mut(),
-            bytes: 0,
-            len: 0,
-        }
-    }
-
-    /// Appends; aborts the process when there is no memory.
-    pub(crate) fn push(&mut self, value: T) {
-        if (self.len + 1) * size_of::<T>() > self.bytes {
-            self.grow();
-        }
-        // SAFETY: `grow` made room for element `len`.
-        unsafe { self.base.add(self.len).write(value) };
-        self.len += 1;
-    }
-
-    pub(crate) fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
-    }
-
-    #[cold]
-    fn grow(&mut self) {
-        let bytes = (2 * self.bytes).max(Self::PAGE);
-        let base = if self.base.is_null() {
-            map_pages(bytes, false).ok()
-        } else {
-            // SAFETY: `base` and `bytes` are a mapping of ours, and no
-            // reference into it is alive (`&mut self`).
-            let p =
-                unsafe { libc::mremap(self.base.cast(), self.bytes, bytes, libc::MREMAP_MAYMOVE) };
-            (p != libc::MAP_FAILED).then_some(p.cast())
-        };
-        let Some(base) = base else {
-            crate::abort::fatal("out of memory for timers")
-        };
-        self.base = base.cast();
-        self.bytes = bytes;
-    }
-}
-
-impl<T: Copy> std::ops::Deref for MappedVec<T> {
-    type Target = [T];
-    fn deref(&self) -> &[T] {
-        if self.base.is_null() {
-            return &[];
-        }
-        // SAFETY: `len` elements have been written.
-        unsafe { std::slice::from_raw_parts(self.base, self.len) }
-    }
-}
-
-impl<T: Copy> std::ops::DerefMut for MappedVec<T> {
-    fn deref_mut(&mut self) -> &mut [T] {
-        if self.base.is_null() {
-            return &mut [];
-        }
-        // SAFETY: as above, and `&mut self` makes the slice the only reference.
-        unsafe { std::slice::from_raw_parts_mut(self.base, self.len) }
-    }
-}
-
-impl<T: Copy> Drop for MappedVec<T> {
-    fn drop(&mut self) {
-        if !self.base.is_null() {
-            // SAFETY: the mapping is ours and nothing refers to it any more.
-            unsafe { libc::munmap(self.base.cast(), self.bytes) };
-        }
-    }
+/// Gives a mapping of `map_pages` back.
+///
+/// # Safety
+/// `base` and `len` are such a mapping, and nothing refers to it any more.
+pub(crate) unsafe fn unmap_pages(base: *mut u8, len: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { libc::munmap(base.cast(), len) };
 }
 
 /// System calls of this crate's tests.

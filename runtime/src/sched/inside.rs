@@ -109,7 +109,7 @@ impl Inside {
                     }
                     std::mem::forget(inside);
                 }
-                State::Absent => super::start::fatal_in_forked_child(),
+                State::Absent => crate::fork::fatal(),
                 state => crate::abort::fatal(&format!("a running thread is {state:?}")),
             }
         }

@@ -5,9 +5,10 @@ use super::inside::Inside;
 use super::lists::{self, SLEEP};
 use super::m::{self, M};
 use super::{deferral, idle, monitor, p, poll, run, tls};
-use crate::abort::{self, OnUnwind};
+use crate::abort::OnUnwind;
 use crate::clock::{self, Nanos};
 use crate::config;
+use crate::fork;
 use crate::limits;
 use crate::sys;
 use crate::tell::tell;
@@ -49,7 +50,7 @@ pub(crate) fn time_slice() -> Nanos {
 
 #[cold]
 fn start() {
-    refuse_after_fork();
+    fork::refuse();
     START.call_once(|| {
         if let Err(e) = try_start() {
             panic!("goweft: can't start: {e}");
@@ -58,27 +59,8 @@ fn start() {
     });
 }
 
-/// Set in a child that was forked while the runtime was up: there is none in it.
-static FORKED: AtomicBool = AtomicBool::new(false);
-
-/// Ends a forked child that would wait for threads it has not. An M finds the same
-/// by its word.
-pub(crate) fn refuse_after_fork() {
-    if FORKED.load(Ordering::Relaxed) {
-        fatal_in_forked_child();
-    }
-}
-
-#[cold]
-pub(crate) fn fatal_in_forked_child() -> ! {
-    abort::fatal(
-        "this process was forked from one in which goweft was running; \
-         a forked child can use exec only",
-    )
-}
-
 extern "C" fn in_forked_child() {
-    FORKED.store(true, Ordering::Relaxed);
+    fork::mark();
     STARTED.store(false, Ordering::Relaxed);
 }
 

@@ -16,8 +16,8 @@ use super::g::GRef;
 use super::inside::Inside;
 use crate::clock::{NEVER, Nanos};
 use crate::lock::ShortLock;
+use crate::mapped_vec::MappedVec;
 use crate::protocol::gword::Ticket;
-use crate::sys::MappedVec;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[derive(Clone, Copy)]

@@ -504,7 +504,7 @@ fn park_thread(g: GRef, deadline: Nanos) {
                     Some(left) => Some(Duration::from_nanos(left)),
                 },
             };
-            super::start::refuse_after_fork();
+            crate::fork::refuse();
             sys::futex_wait(g.word.futex(), seen, timeout);
         }
     }
