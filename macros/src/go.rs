@@ -206,6 +206,11 @@ fn work(body: TokenStream) -> Result<Work> {
                 "an async block does nothing when it is dropped: remove `async`, \
                  or pass the future to `goweft::block_on`",
             )),
+            // Braces around these braces would be linted.
+            Expr::Block(block) if block.label.is_none() && block.attrs.is_empty() => Ok(Work {
+                closure: quote!(move || #block),
+                ..Work::default()
+            }),
             Expr::Path(path) => Ok(Work {
                 closure: quote!(#path),
                 ..Work::default()
@@ -355,8 +360,8 @@ mod tests {
 
     #[test]
     fn anything_else_is_a_block() {
+        assert_expands("{ a(); }", "{ ::goweft::__private::go(move || { a(); }); }");
         for body in [
-            "{ a(); }",
             "a();",
             "let y = f(x); g(y)",
             "if a { b() } else { c() }",
