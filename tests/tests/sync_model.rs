@@ -9,6 +9,7 @@
 //! process of their own.
 
 use goweft::channel::{self, Sender};
+use goweft::sync::singleflight::Group;
 use goweft::sync::{Barrier, Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore};
 use goweft::{Config, go};
 use proptest::prelude::*;
@@ -654,5 +655,35 @@ fn a_barrier_keeps_its_rounds_apart() {
             assert_eq!(mine.clone().count(), 3);
             assert_eq!(mine.filter(|c| c.1).count(), 1, "one leads");
         }
+    });
+}
+
+// Go's x/sync singleflight_test.go TestDoDupSuppress.
+#[test]
+fn callers_of_one_key_share_one_call() {
+    const N: usize = 10;
+    alone(|| {
+        let group = Arc::new(Group::new());
+        let (result_tx, result) = channel::bounded::<&str>(0);
+        let (came_tx, came) = channel::unbounded();
+        let calls = Arc::new(Mutex::new(0));
+        for _ in 0..N {
+            let (group, calls, result) = (group.clone(), calls.clone(), result.clone());
+            let came_tx = came_tx.clone();
+            go! {
+                let got = group.call("key", || {
+                    *calls.lock() += 1;
+                    result.recv().unwrap()
+                });
+                came_tx.send(got).unwrap();
+            }
+        }
+        settle();
+        let by_channel = group.call_chan("key", || unreachable!("a call is on its way"));
+        assert!(came.is_empty());
+        result_tx.send("bar").unwrap();
+        drop(came_tx);
+        assert!(came.iter().eq([("bar", true); N]));
+        assert_eq!((by_channel.recv(), *calls.lock()), (Ok(("bar", true)), 1));
     });
 }

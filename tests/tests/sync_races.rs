@@ -4,6 +4,7 @@
 //! Everybody yields at random, so that each run is another schedule. The number of processors
 //! belongs to the process, so one test runs at a time.
 
+use goweft::context::Context;
 use goweft::runtime;
 use goweft::sync::{Barrier, Condvar, Mutex, RwLock, Semaphore, WaitGroup};
 use goweft::task::yield_now;
@@ -456,6 +457,48 @@ fn a_wait_group_wakes_all_who_have_not_given_up() {
             };
             goweft::run(count);
         });
+    });
+}
+
+// Go's x/sync semaphore_test.go TestAllocCancelDoesntStarve, many times over: permits that come
+// against a context that ends.
+#[test]
+fn permits_are_not_lost_to_contexts_that_end() {
+    const EACH: u64 = ROUNDS / 5;
+    with_1_2_and_8_processors(|| {
+        let (sem, got) = (Semaphore::new(2), AtomicU64::new(0));
+        let actor = |who: u64| {
+            let mut dice = Dice::new(who);
+            for round in 0..EACH {
+                let (ctx, cancel) = Context::background().with_cancel();
+                if (round + who) % 3 == 0 {
+                    cancel.detach();
+                } else {
+                    goweft::go!(move || cancel());
+                }
+                match sem.acquire_ctx(&ctx, 1 + dice.roll(2) as usize) {
+                    Ok(permit) => {
+                        got.fetch_add(1, Ordering::Relaxed);
+                        dice.yield_in(4);
+                        drop(permit);
+                    }
+                    Err(e) => assert_eq!(ctx.err(), Some(e)),
+                }
+            }
+        };
+        watched("contexts", || {
+            goweft::run(|| {
+                goweft::scope(|s| {
+                    for who in 0..3 {
+                        let actor = &actor;
+                        s.spawn(move || actor(who));
+                    }
+                });
+            });
+        });
+        assert_eq!(sem.available_permits(), 2);
+        let got = got.into_inner();
+        assert!(got >= EACH, "all that nobody cancelled, and {got} in all");
     });
 }
 

@@ -136,40 +136,6 @@ fn a_call_alone_is_not_shared() {
     assert_eq!(format!("{group:?}"), "Group { .. }");
 }
 
-// Go's x/sync singleflight_test.go TestDoDupSuppress.
-#[test]
-fn callers_of_one_key_share_one_call() {
-    const N: usize = 10;
-    let group = Arc::new(Group::new());
-    let calls = Arc::new(AtomicUsize::new(0));
-    let (running_tx, running) = channel::bounded(1);
-    let (result_tx, result) = channel::bounded::<&str>(0);
-    let wg = WaitGroup::new();
-    let shared = Arc::new(AtomicUsize::new(0));
-    let call = {
-        let (group, calls, shared) = (group.clone(), calls.clone(), shared.clone());
-        move || {
-            let (value, by_others_too) = group.call("key", || {
-                calls.fetch_add(1, Ordering::SeqCst);
-                running_tx.send(()).unwrap();
-                result.recv().unwrap()
-            });
-            assert_eq!(value, "bar");
-            shared.fetch_add(usize::from(by_others_too), Ordering::SeqCst);
-        }
-    };
-    (0..N).for_each(|_| wg.go(call.clone()));
-    running.recv_timeout(WATCHDOG).unwrap();
-    // One is in the call. The others join it, or come too late and make calls of their own.
-    while !wg.wait_timeout(Duration::from_millis(1)) {
-        let _ = result_tx.send_timeout("bar", Duration::from_millis(1));
-        while running.try_recv().is_ok() {}
-    }
-    let calls = calls.load(Ordering::SeqCst);
-    assert!((1..N).contains(&calls), "{calls} calls");
-    assert!(shared.load(Ordering::SeqCst) >= N - calls);
-}
-
 // Go's x/sync singleflight_test.go TestForget.
 #[test]
 fn what_was_forgotten_is_called_anew() {
