@@ -471,10 +471,10 @@ fn permits_are_not_lost_to_contexts_that_end() {
             let mut dice = Dice::new(who);
             for round in 0..EACH {
                 let (ctx, cancel) = Context::background().with_cancel();
-                if (round + who) % 3 == 0 {
+                if (round + who).is_multiple_of(3) {
                     cancel.detach();
                 } else {
-                    goweft::go!(move || cancel());
+                    goweft::go!(cancel.cancel());
                 }
                 match sem.acquire_ctx(&ctx, 1 + dice.roll(2) as usize) {
                     Ok(permit) => {
