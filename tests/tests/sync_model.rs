@@ -339,8 +339,10 @@ fn run_semaphore(size: usize, commands: Vec<(usize, Sem)>) {
             return;
         }
         busy[who].set(true);
-        let (told, said) = (model.step(who, what), actors.tell(who, what));
-        // Whoever is served is served in order.
+        let (mut told, mut said) = (model.step(who, what), actors.tell(who, what));
+        // Who is served together runs in any order.
+        told.sort_unstable();
+        said.sort_unstable();
         assert_eq!(told, said, "{who} {what:?}");
         told.iter().for_each(|(who, _)| busy[*who].set(false));
         if model.queue.is_empty() {
@@ -630,7 +632,10 @@ fn readers_that_wait_go_before_the_next_writer() {
             settle();
         }
         drop((guard, log));
-        assert_eq!(order.iter().collect::<Vec<_>>(), [1, 3, 0, 2]);
+        let mut order: Vec<usize> = order.iter().collect();
+        // Those who are let in together run in any order.
+        order[..2].sort_unstable();
+        assert_eq!(order, [1, 3, 0, 2]);
     });
 }
 
