@@ -2,7 +2,7 @@
 //!
 //! A call is in the map under its key while it runs. The caller that put it there
 //! leads: it runs the closure, takes the call out of the map, and publishes what came
-//! of it; those who find it in the map follow. [`Leader`] publishes even when it is
+//! of it; those who find it in the map follow. `Leader` publishes even when it is
 //! dropped on the way (the goroutine could not be spawned), so that nobody follows for ever.
 //!
 //! The map's lock is held while keys are hashed and compared, which is user code, so it is one of
