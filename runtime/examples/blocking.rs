@@ -1,0 +1,91 @@
+//! A thousand goroutines that block in the kernel and in C, while others go on.
+//!
+//! A file, a name that is looked up, a thread's sleep, a C function: none of them knows of goroutines,
+//! and they block the thread. `goweft::blocking` around such a call lends the processor
+//! to the others for as long as it takes.
+
+use goweft::sync::WaitGroup;
+use goweft::{blocking, select, spawn, time};
+use std::fs;
+use std::net::ToSocketAddrs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const EACH: usize = 250;
+const NAP: Duration = Duration::from_millis(200);
+
+// SAFETY: this is how <unistd.h> declares it: `int usleep(useconds_t)`, 32 bits each. It can be
+// called with every value and from every thread.
+unsafe extern "C" {
+    safe fn usleep(microseconds: u32) -> i32;
+}
+
+#[goweft::main]
+fn main() {
+    // One that wants to run every millisecond, and notes how late it was.
+    let (stop, stopped) = goweft::channel::bounded::<()>(0);
+    let sleeper = spawn(move || {
+        let mut late = Vec::new();
+        loop {
+            let due = Instant::now() + Duration::from_millis(1);
+            select! {
+                recv(time::after(Duration::from_millis(1))) -> _ => late.push(due.elapsed()),
+                recv(stopped) -> _ => return late,
+            }
+        }
+    });
+
+    let begin = Instant::now();
+    let done = Arc::new(AtomicUsize::new(0));
+    let all = WaitGroup::new();
+    let calls: [fn(); 4] = [read_a_file, look_up_a_name, sleep_as_a_thread, call_into_c];
+    for call in calls {
+        for _ in 0..EACH {
+            let done = done.clone();
+            all.go(move || {
+                blocking(call);
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+    }
+    all.wait();
+    let took = begin.elapsed();
+    drop(stop);
+    let mut late = sleeper.join().unwrap();
+    late.sort();
+    let median = late[late.len() / 2];
+
+    println!("1,000 calls that block, in {took:?}");
+    println!(
+        "beside them one slept for 1 ms {} times, {median:?} too long as a rule",
+        late.len()
+    );
+    assert_eq!(done.load(Ordering::Relaxed), 4 * EACH);
+    // One after the other the naps alone would take 100 s.
+    assert!(took < NAP * EACH as u32, "they did not block together");
+    assert!(
+        median < Duration::from_millis(20),
+        "the sleeper was held up"
+    );
+    println!("blocking: 1000 calls done, and nobody was held up");
+}
+
+fn read_a_file() {
+    let text = fs::read_to_string("/proc/self/status").unwrap();
+    assert!(text.starts_with("Name:"));
+}
+
+fn look_up_a_name() {
+    // By getaddrinfo. What the answer is depends on the machine.
+    let _ = ("localhost", 80).to_socket_addrs();
+}
+
+fn sleep_as_a_thread() {
+    thread::sleep(NAP);
+}
+
+fn call_into_c() {
+    assert_eq!(usleep(NAP.as_micros() as u32), 0);
+}
