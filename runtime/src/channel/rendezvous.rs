@@ -14,6 +14,7 @@ use super::flavor::{Flavor, Outcome, Side, TRY, Token};
 use super::wait::{Found, Queue, Record, Verdict, Woken, await_verdict};
 use crate::clock::{NEVER, Nanos};
 use crate::lock::{ShortGuard, ShortLock};
+use crate::protocol::choice::Choice;
 use crate::sched::{Inside, Waiter};
 use std::marker::PhantomData;
 use std::ptr;
@@ -95,7 +96,8 @@ impl<T> Channel<T> {
         if state.closed {
             hint |= CLOSED;
         }
-        self.hint.store(hint, Ordering::Relaxed);
+        // Release: who learns from it that the channel is closed sees what came before.
+        self.hint.store(hint, Ordering::Release);
     }
 
     /// Whether `side` may find something to do. Never wrong about what happened
@@ -391,7 +393,7 @@ impl<T> Channel<T> {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.hint.load(Ordering::Relaxed) & CLOSED != 0
+        self.hint.load(Ordering::Acquire) & CLOSED != 0
     }
 }
 
@@ -502,7 +504,7 @@ impl<T> Flavor for Channel<T> {
 }
 
 /// Whether anybody in `queue` could be met by the select that owns `choice`.
-fn someone_waits(queue: &Queue, choice: *const super::wait::Choice) -> bool {
+fn someone_waits(queue: &Queue, choice: *const Choice) -> bool {
     let mut next = queue.first();
     while let Some(found) = next {
         if !found.is_watch() && !found.is_of(choice) {

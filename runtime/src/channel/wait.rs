@@ -11,17 +11,16 @@
 //!   the final verdict, under the lock, and the owner waits for it whatever
 //!   its deadline says.
 //! - The records of one select share a [`Choice`], which decides between the
-//!   channels. It is claimed in two steps, so that a claim which finds nothing
-//!   to do can be taken back without anybody having missed it.
+//!   channels (`protocol/choice.rs`).
 
 use crate::clock::{self, NEVER, Nanos};
 use crate::lock::ShortLock;
-use crate::protocol::spin::Spin;
+use crate::protocol::choice::Choice;
 use crate::sched::g::GList;
 use crate::sched::{Inside, WaitReason, Waiter};
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// How a record stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,65 +44,6 @@ pub(crate) enum Verdict {
 impl Verdict {
     pub(crate) fn is_final(self) -> bool {
         !matches!(self, Verdict::Waiting | Verdict::Held)
-    }
-}
-
-const OPEN: u32 = 0;
-const BUSY: u32 = u32::MAX;
-const ABORTED: u32 = u32::MAX - 1;
-
-/// Which case of a select was chosen: open, claimed by somebody for a few
-/// instructions, one case, or called off by the owner.
-pub(crate) struct Choice(AtomicU32);
-
-impl Choice {
-    pub(crate) const fn new() -> Choice {
-        Choice(AtomicU32::new(OPEN))
-    }
-
-    /// Open again; by the owner, while no record is linked.
-    pub(crate) fn reset(&self) {
-        self.0.store(OPEN, Ordering::Relaxed);
-    }
-
-    /// The case that was chosen, if one was.
-    pub(crate) fn chosen(&self) -> Option<usize> {
-        match self.settled() {
-            OPEN | ABORTED => None,
-            n => Some(n as usize - 1),
-        }
-    }
-
-    /// The owner calls the wait off. Fails when a case was chosen.
-    pub(crate) fn abort(&self) -> bool {
-        self.swap(ABORTED)
-    }
-
-    fn claim(&self) -> bool {
-        self.swap(BUSY)
-    }
-
-    fn swap(&self, to: u32) -> bool {
-        loop {
-            match self
-                .0
-                .compare_exchange(OPEN, to, Ordering::AcqRel, Ordering::Acquire)
-            {
-                Ok(_) => return true,
-                Err(BUSY) => _ = self.settled(),
-                Err(_) => return false,
-            }
-        }
-    }
-
-    fn settled(&self) -> u32 {
-        let mut spin = Spin::new();
-        loop {
-            match self.0.load(Ordering::Acquire) {
-                BUSY => spin.wait(),
-                n => return n,
-            }
-        }
     }
 }
 
@@ -248,7 +188,7 @@ impl Record {
     pub(crate) fn revert(&self) {
         // SAFETY: as in `claim`.
         if let Some(choice) = unsafe { self.choice.as_ref() } {
-            choice.0.store(OPEN, Ordering::Release);
+            choice.revert();
         }
     }
 
@@ -265,7 +205,7 @@ impl Record {
                 // The owner looks at the choice first, so this comes last.
                 // SAFETY: as in `claim`; the owner cannot leave before it
                 // knows what was chosen.
-                unsafe { &*choice }.0.store(case + 1, Ordering::Release);
+                unsafe { &*choice }.choose(case);
             }
         }
         waiter

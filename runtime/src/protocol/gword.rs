@@ -261,8 +261,16 @@ impl GWord {
         Parked::Notified
     }
 
+    /// For a thread about to sleep: what its futex must hold, while it is to wait. It is read with
+    /// the whole word, because accesses of two sizes to one place are not ordered by
+    /// the memory model.
+    pub(crate) fn asleep_value(&self) -> Option<u32> {
+        let w = self.0.load(Ordering::Acquire);
+        (state_of(w) == State::Waiting).then_some(w as u32)
+    }
+
     /// The half of the word that a waiting thread's futex sleeps on: state and
-    /// the low bits of the ticket.
+    /// the low bits of the ticket. For the kernel only.
     #[cfg(not(loom))]
     pub(crate) fn futex(&self) -> &std::sync::atomic::AtomicU32 {
         let low = if cfg!(target_endian = "little") { 0 } else { 1 };

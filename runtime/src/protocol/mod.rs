@@ -12,6 +12,8 @@
 )]
 
 pub(crate) mod atomic;
+pub(crate) mod choice;
+pub(crate) mod completion_word;
 pub(crate) mod gword;
 pub(crate) mod local_queue;
 pub(crate) mod mutex_word;
@@ -23,6 +25,10 @@ pub(crate) mod runnext;
 pub(crate) mod sleep;
 pub(crate) mod spin;
 
+#[cfg(all(test, loom))]
+mod loom_choice;
+#[cfg(all(test, loom))]
+mod loom_completion;
 #[cfg(all(test, loom))]
 mod loom_models;
 #[cfg(all(test, loom))]

@@ -18,7 +18,7 @@ use super::m::M;
 use super::p::P;
 use super::{entry, idle, lists, steal};
 use crate::clock::{self, NEVER, Nanos};
-use crate::protocol::gword::{Parked, Ready, State, Ticket};
+use crate::protocol::gword::{Parked, Ready, Ticket};
 use crate::sys;
 use goweft_stacks::context::{self, Context};
 use std::cell::Cell;
@@ -492,11 +492,7 @@ fn park_thread(g: GRef, deadline: Nanos) {
         );
     }
     if g.word.commit_park() == Parked::Waiting {
-        loop {
-            let seen = g.word.futex().load(Ordering::Acquire);
-            if g.word.load().0 != State::Waiting {
-                break;
-            }
+        while let Some(seen) = g.word.asleep_value() {
             let timeout = match deadline {
                 NEVER => None,
                 when => match when.checked_sub(clock::now()) {

@@ -1,41 +1,17 @@
 //! The word between a goroutine that ends and the one who waits for that.
 //!
 //! One side completes, once; the other waits, polls or lets go. All of it is one
-//! atomic word and one slot for who is to be woken:
+//! atomic word, with its states and orderings in `protocol/completion_word.rs`, and one slot for
+//! who is to be woken.
 //!
-//! | from | to | by | when |
-//! |---|---|---|---|
-//! | Running | Waited | waiting side | it wrote itself into the slot |
-//! | Waited | Running | waiting side | it takes the slot back (woken for nothing, or a new waker) |
-//! | Running | Detached | waiting side | it lets go: the completing side owns everything now |
-//! | Running | Done | completing side | nobody is to be woken |
-//! | Waited | Taking | completing side | it reads the slot |
-//! | Taking | Done | completing side | it has read the slot |
-//!
-//! What always holds:
-//! - The slot belongs to the waiting side in Running and Done, to nobody in
-//!   Waited, and to the completing side in Taking.
-//! - Done is the last thing that the completing side does with the memory; the
-//!   waking comes after it, with a copy of the slot. So the memory may be on the
-//!   stack of the one that waits.
-//! - Done releases what was written before it, and whoever sees it acquires that;
-//!   the same for Detached.
-//!
-//! Taking lasts a few instructions, inside the runtime. A waiting side that meets
-//! it spins.
+//! The waking comes after Done, with a copy of the slot. So the memory may be on the stack of
+//! the one that waits.
 
 use crate::clock::NEVER;
-use crate::protocol::spin::Spin;
+use crate::protocol::completion_word::{Complete, CompletionWord};
 use crate::sched::{Inside, WaitReason, Waiter};
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Waker};
-
-const RUNNING: u32 = 0;
-const WAITED: u32 = 1;
-const TAKING: u32 = 2;
-const DONE: u32 = 3;
-const DETACHED: u32 = 4;
 
 /// Who is to be woken.
 enum Slot {
@@ -46,7 +22,7 @@ enum Slot {
 
 /// See the module. One waiting side at a time.
 pub(super) struct Completion {
-    state: AtomicU32,
+    word: CompletionWord,
     slot: UnsafeCell<Slot>,
 }
 
@@ -57,14 +33,14 @@ unsafe impl Sync for Completion {}
 impl Completion {
     pub(super) const fn new() -> Completion {
         Completion {
-            state: AtomicU32::new(RUNNING),
+            word: CompletionWord::new(),
             slot: UnsafeCell::new(Slot::Nobody),
         }
     }
 
     #[inline]
     pub(super) fn is_done(&self) -> bool {
-        self.state.load(Ordering::Acquire) == DONE
+        self.word.is_done()
     }
 
     /// Completes, and wakes who waits. True: the memory is the waiting side's
@@ -74,19 +50,13 @@ impl Completion {
     /// `this` lives until the word says Done, and this is called once.
     #[inline]
     pub(super) unsafe fn complete(this: *const Completion) -> bool {
-        // A loop, because the waiting side may publish itself or take that back
-        // meanwhile. Looking first is cheaper than a swap that fails.
         loop {
             // SAFETY: the caller's promise: not Done yet. So for all below, and no
             // reference outlives its statement.
-            match unsafe { (*this).state.load(Ordering::Acquire) } {
-                // SAFETY: as above.
-                RUNNING => match unsafe { (*this).step(RUNNING, DONE) } {
-                    Ok(()) => return true,
-                    Err(_) => continue,
-                },
-                DETACHED => return false,
-                _ => {
+            match unsafe { (*this).word.complete() } {
+                Complete::Done => return true,
+                Complete::Detached => return false,
+                Complete::Waited => {
                     // SAFETY: the caller's promise, handed on.
                     if unsafe { Completion::complete_waited(this) } {
                         return true;
@@ -104,13 +74,13 @@ impl Completion {
     unsafe fn complete_waited(this: *const Completion) -> bool {
         let mut inside = Inside::enter();
         // SAFETY: the caller's promise: not Done yet.
-        if unsafe { (*this).step(WAITED, TAKING) }.is_err() {
+        if !unsafe { (*this).word.take() } {
             return false;
         }
         // SAFETY: in Taking the slot is ours, and Done comes after.
         let slot = unsafe { std::mem::replace(&mut *(*this).slot.get(), Slot::Nobody) };
         // SAFETY: as above; the last access.
-        unsafe { (*this).state.store(DONE, Ordering::Release) };
+        unsafe { (*this).word.done() };
         match slot {
             Slot::Nobody => {}
             Slot::Parked(waiter) => inside.ready(waiter),
@@ -132,7 +102,7 @@ impl Completion {
             // SAFETY: Running or Done: the slot is ours, and holds nothing that
             // would have to be dropped, for we took it.
             unsafe { self.slot.get().write(Slot::Parked(waiter)) };
-            if self.step(RUNNING, WAITED).is_err() {
+            if !self.word.announce() {
                 inside.cancel(waiter);
                 return;
             }
@@ -155,7 +125,7 @@ impl Completion {
         };
         // SAFETY: Running or Done, and the slot is empty: we took it.
         unsafe { self.slot.get().write(Slot::Polled(waker)) };
-        if self.step(RUNNING, WAITED).is_ok() {
+        if self.word.announce() {
             return false;
         }
         drop(self.retract());
@@ -169,26 +139,13 @@ impl Completion {
             return true;
         }
         drop(self.retract());
-        self.step(RUNNING, DETACHED).is_err()
+        !self.word.detach()
     }
 
     /// By the waiting side: Running or Done afterwards; what was in the slot.
     fn retract(&self) -> Slot {
-        // Only the waiting side makes it Waited, so Running stays as it is.
-        if self.state.load(Ordering::Relaxed) != RUNNING {
-            let mut spin = Spin::new();
-            while self.step(WAITED, RUNNING) == Err(TAKING) {
-                spin.wait();
-            }
-        }
+        self.word.retract();
         // SAFETY: in Running and Done the slot is ours.
         unsafe { std::mem::replace(&mut *self.slot.get(), Slot::Nobody) }
-    }
-
-    #[inline]
-    fn step(&self, from: u32, to: u32) -> Result<(), u32> {
-        self.state
-            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
-            .map(|_| ())
     }
 }

@@ -16,8 +16,9 @@
 //! choice taken drops the record from its queue and goes on to the next.
 
 use crate::channel::flavor::{Flavor, Side, TRY, Token};
-use crate::channel::wait::{Choice, Record, Verdict};
+use crate::channel::wait::{Record, Verdict};
 use crate::clock::{self, NEVER, Nanos};
+use crate::protocol::choice::Choice;
 use crate::sched::{Inside, WaitReason, Waiter};
 use std::mem::MaybeUninit;
 use std::ptr;

@@ -1,0 +1,203 @@
+//! Locks, and what is built like one.
+
+use crate::letter::Letter;
+use crate::sides::{ROUNDS, both_ways};
+use goweft::sync::{Barrier, Condvar, Mutex, RwLock, Semaphore};
+use goweft::task;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Each side writes under the lock and expects what the last one wrote: `locked` runs its argument
+/// under the lock.
+fn a_lock_hands_on<L: Send + Sync + 'static>(make: fn() -> L, locked: fn(&L, &mut dyn FnMut())) {
+    both_ways(|| {
+        let shared = Arc::new((make(), Letter::default(), AtomicU64::new(0)));
+        shared.1.write(0);
+        let side = |shared: Arc<(L, Letter, AtomicU64)>| {
+            move || {
+                let (lock, letter, last) = &*shared;
+                for n in 0..ROUNDS {
+                    locked(lock, &mut || {
+                        let before = last.load(Ordering::Relaxed);
+                        letter.expect(before);
+                        letter.write(before + 1);
+                        last.store(before + 1, Ordering::Relaxed);
+                    });
+                    if n % 64 == 0 {
+                        task::yield_now();
+                    }
+                }
+            }
+        };
+        (side(shared.clone()), side(shared))
+    });
+}
+
+#[test]
+fn an_unlock_comes_before_the_next_lock() {
+    a_lock_hands_on(
+        || Mutex::new(()),
+        |mutex, f| {
+            let _guard = mutex.lock();
+            f();
+        },
+    );
+    a_lock_hands_on(
+        || Mutex::new(()),
+        |mutex, f| {
+            let _guard = loop {
+                match mutex.try_lock() {
+                    Some(guard) => break guard,
+                    None => task::yield_now(),
+                }
+            };
+            f();
+        },
+    );
+}
+
+#[test]
+fn a_write_unlock_comes_before_the_next_lock_of_either_kind() {
+    a_lock_hands_on(
+        || RwLock::new(()),
+        |lock, f| {
+            let _guard = lock.write();
+            f();
+        },
+    );
+    both_ways(|| {
+        let shared = Arc::new((RwLock::new(0), Letter::default()));
+        shared.1.write(0);
+        let theirs = shared.clone();
+        (
+            move || {
+                for n in 1..=ROUNDS {
+                    let mut last = shared.0.write();
+                    shared.1.write(n);
+                    *last = n;
+                    drop(last);
+                    if n % 64 == 0 {
+                        task::yield_now();
+                    }
+                }
+            },
+            move || {
+                loop {
+                    let last = theirs.0.read();
+                    theirs.1.expect(*last);
+                    if *last == ROUNDS {
+                        return;
+                    }
+                    drop(last);
+                    task::yield_now();
+                }
+            },
+        )
+    });
+}
+
+/// Also of readers that count nowhere, to which the lock goes over after many reads.
+#[test]
+fn a_read_unlock_comes_before_the_next_write_lock() {
+    both_ways(|| {
+        let shared = Arc::new((RwLock::new(()), Letter::default(), AtomicU64::new(0)));
+        shared.1.write(0);
+        let theirs = shared.clone();
+        (
+            move || {
+                // Who reads counts, which a writer that comes after must see.
+                for n in 1..=10 * ROUNDS {
+                    let guard = shared.0.read();
+                    shared.1.write(n);
+                    shared.2.store(n, Ordering::Relaxed);
+                    drop(guard);
+                    if n % 64 == 0 {
+                        task::yield_now();
+                    }
+                }
+            },
+            move || {
+                loop {
+                    for _ in 0..500 {
+                        // Rarely: between two writers readers are to become many.
+                        task::yield_now();
+                    }
+                    let guard = theirs.0.write();
+                    let n = theirs.2.load(Ordering::Relaxed);
+                    theirs.1.expect(n);
+                    drop(guard);
+                    if n == 10 * ROUNDS {
+                        return;
+                    }
+                }
+            },
+        )
+    });
+}
+
+#[test]
+fn a_release_of_permits_comes_before_an_acquire_that_needs_them() {
+    a_lock_hands_on(
+        || Semaphore::new(1),
+        |semaphore, f| {
+            let _permit = semaphore.acquire(1);
+            f();
+        },
+    );
+    a_lock_hands_on(
+        || Semaphore::new(3),
+        |semaphore, f| {
+            let _permit = semaphore.acquire(2);
+            f();
+        },
+    );
+}
+
+#[test]
+fn a_notification_comes_before_the_end_of_the_wait_that_it_ends() {
+    both_ways(|| {
+        let shared = Arc::new((Mutex::new(0), Condvar::new(), Letter::default()));
+        let theirs = shared.clone();
+        (
+            move || {
+                let (mutex, changed, letter) = &*shared;
+                for n in 1..=ROUNDS {
+                    letter.write(n);
+                    let mut turn = mutex.lock();
+                    *turn = n;
+                    drop(turn);
+                    changed.notify_one();
+                    drop(changed.wait_while(mutex.lock(), |turn| *turn != 0));
+                }
+            },
+            move || {
+                let (mutex, changed, letter) = &*theirs;
+                for n in 1..=ROUNDS {
+                    drop(changed.wait_while(mutex.lock(), |turn| *turn == 0));
+                    letter.expect(n);
+                    *mutex.lock() = 0;
+                    changed.notify_all();
+                }
+            },
+        )
+    });
+}
+
+#[test]
+fn what_each_did_comes_before_the_end_of_the_barrier_for_all() {
+    both_ways(|| {
+        let shared = Arc::new((Barrier::new(2), [Letter::default(), Letter::default()]));
+        let side = |me: usize, shared: Arc<(Barrier, [Letter; 2])>| {
+            move || {
+                let (barrier, letters) = &*shared;
+                for n in 0..ROUNDS {
+                    letters[me].write(n);
+                    barrier.wait();
+                    letters[1 - me].expect(n);
+                    barrier.wait();
+                }
+            }
+        };
+        (side(0, shared.clone()), side(1, shared))
+    });
+}
