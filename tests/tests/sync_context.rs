@@ -191,6 +191,36 @@ fn a_panic_cancels_and_is_told_by_wait_and_an_exit_is_no_error() {
     );
 }
 
+/// An error whose copies are not to be had.
+#[derive(Debug)]
+struct Single;
+
+impl Clone for Single {
+    fn clone(&self) -> Single {
+        std::panic::resume_unwind(Box::new("there is one only"))
+    }
+}
+
+impl fmt::Display for Single {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("single")
+    }
+}
+
+impl std::error::Error for Single {}
+
+#[test]
+fn an_error_that_panics_when_it_is_cloned_is_no_success() {
+    let (group, ctx) = ErrGroup::<Single>::with_context(&Context::background());
+    group.go(|| Err(Single));
+    let told = catch_unwind(AssertUnwindSafe(|| group.wait())).unwrap_err();
+    assert_eq!(
+        *told.downcast::<&str>().unwrap(),
+        "sync: a goroutine of an ErrGroup panicked"
+    );
+    assert_eq!(ctx.err(), Some(ContextError::Canceled));
+}
+
 // ---- Semaphore::acquire_ctx ----
 
 // Go's x/sync semaphore_test.go TestWeightedAcquire.

@@ -541,3 +541,33 @@ fn a_waiter_is_not_starved_by_a_hog_of_any_lock() {
         });
     });
 }
+
+#[test]
+fn threads_that_end_while_they_are_woken_leave_their_blocks_to_others() {
+    // A thread whose time is over as it is woken goes on, and may be gone, before its waker is
+    // done with it. The goroutines beside it want the blocks of those that are gone.
+    with_1_2_and_8_processors(|| {
+        watched("ends", || {
+            for round in 0..200 {
+                let sem = Semaphore::new(1);
+                let permit = sem.acquire(1);
+                thread::scope(|s| {
+                    for i in 0..4 {
+                        let (sem, micros) = (&sem, 100 + 20 * i + round % 50);
+                        s.spawn(move || {
+                            drop(sem.acquire_timeout(1, Duration::from_micros(micros)))
+                        });
+                    }
+                    let wg = WaitGroup::new();
+                    for _ in 0..20 {
+                        wg.go(yield_now);
+                    }
+                    thread::sleep(Duration::from_micros(100));
+                    drop(permit);
+                    wg.wait();
+                });
+                assert_eq!(sem.available_permits(), 1);
+            }
+        });
+    });
+}

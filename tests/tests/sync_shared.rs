@@ -236,6 +236,67 @@ fn whatever_way_a_call_ends_nobody_is_left_waiting() {
     }
 }
 
+/// A value whose copies are not to be had.
+struct Single;
+
+impl Clone for Single {
+    fn clone(&self) -> Single {
+        panic!("there is one only")
+    }
+}
+
+/// A key that tells when it is compared: by who finds a call under it, with the map locked.
+#[derive(Clone, Hash)]
+struct Told;
+
+static COMPARED: AtomicUsize = AtomicUsize::new(0);
+
+impl PartialEq for Told {
+    fn eq(&self, _: &Told) -> bool {
+        COMPARED.fetch_add(1, Ordering::SeqCst);
+        true
+    }
+}
+
+impl Eq for Told {}
+
+#[test]
+fn a_value_that_panics_when_it_is_cloned_leaves_nobody_waiting() {
+    let group: Arc<Group<Told, Single>> = Arc::new(Group::new());
+    let (entered_tx, entered) = channel::bounded(1);
+    let (tx, go) = channel::bounded::<()>(0);
+    let leader = {
+        let group = group.clone();
+        goweft::spawn(move || {
+            let lead = || {
+                entered_tx.send(()).unwrap();
+                go.recv().unwrap_err();
+                Single
+            };
+            group.call(Told, lead).1
+        })
+    };
+    entered.recv_timeout(WATCHDOG).unwrap();
+    let (ended_tx, ended) = channel::bounded(1);
+    let follow = move || {
+        let follow = || group.call(Told, || unreachable!("it follows")).1;
+        let result = catch_unwind(AssertUnwindSafe(follow));
+        ended_tx.send(result.map_err(text)).unwrap();
+    };
+    let follower = goweft::spawn(follow);
+    while COMPARED.load(Ordering::SeqCst) == 0 {
+        thread::yield_now();
+    }
+    drop(tx);
+    assert_eq!(text(leader.join().unwrap_err()), "there is one only");
+    let error = ended.recv_timeout(WATCHDOG).unwrap().unwrap_err();
+    assert_eq!(
+        error,
+        "sync: a singleflight call panicked: its value could not be handed on"
+    );
+    follower.join().unwrap();
+}
+
 #[test]
 fn keys_do_not_wait_for_each_other() {
     let group = Group::new();

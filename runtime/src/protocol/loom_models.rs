@@ -4,7 +4,7 @@
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p goweft --lib --release loom_`.
 
 use super::atomic::{AtomicU64, AtomicUsize, Ordering};
-use super::gword::{GWord, Parked, Ready};
+use super::gword::{GWord, Parked, Ready, State};
 use super::local_queue::{Deque, LocalQueue};
 use super::poll_gate::PollGate;
 use super::sleep::Sleep;
@@ -92,6 +92,35 @@ fn loom_l7_two_wakers_resume_it_once_and_a_stale_one_never() {
             w.join().unwrap();
         }
         assert_eq!(g.enqueued.load(Ordering::Acquire), 1);
+    });
+}
+
+/// A thread sees by itself that its wait is over; then its block is the next one's. So the
+/// waker reads what the block stands for before it ends the wait (`Inside::ready`).
+#[test]
+fn loom_l7_a_thread_that_ends_while_it_is_woken_is_still_known_as_a_thread() {
+    const GOROUTINE: usize = 0;
+    const THREAD: usize = 1;
+    check(3, || {
+        let block = Arc::new((Parker::running(), AtomicUsize::new(THREAD)));
+        let ticket = block.0.word.begin_park();
+        let waker = {
+            let block = block.clone();
+            thread::spawn(move || {
+                let kind = block.1.load(Ordering::Relaxed);
+                if block.0.word.ready(ticket) == Ready::Enqueue {
+                    assert_eq!(kind, THREAD, "a dead block would be enqueued");
+                }
+            })
+        };
+        if block.0.word.commit_park() == Parked::Waiting {
+            while block.0.word.load().0 == State::Waiting {
+                thread::yield_now();
+            }
+        }
+        block.0.word.end();
+        block.1.store(GOROUTINE, Ordering::Relaxed);
+        waker.join().unwrap();
     });
 }
 

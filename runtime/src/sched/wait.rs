@@ -127,20 +127,20 @@ impl Inside {
     /// Ends the wait that `waiter` names, if it is still on.
     #[inline]
     pub(crate) fn ready(&mut self, waiter: Waiter) {
+        let kind = waiter.g.kind();
         if waiter.g.word.ready(waiter.ticket) == Ready::Enqueue {
-            self.enqueue_woken(waiter.g);
+            self.enqueue_woken(waiter.g, kind);
         }
     }
 
     /// As `ready`, into a list of the caller's, which it hands to [`enqueue_all`](Self::enqueue_all).
     pub(crate) fn ready_into(&mut self, waiter: Waiter, list: &mut GList) {
+        let kind = waiter.g.kind();
         if waiter.g.word.ready(waiter.ticket) == Ready::Enqueue {
-            if waiter.g.kind() == Kind::Goroutine
-                && waiter.g.bound.load(Ordering::Relaxed).is_null()
-            {
+            if kind == Kind::Goroutine && waiter.g.bound.load(Ordering::Relaxed).is_null() {
                 list.push(waiter.g);
             } else {
-                self.enqueue_woken(waiter.g);
+                self.enqueue_woken(waiter.g, kind);
             }
         }
     }
@@ -163,9 +163,13 @@ impl Inside {
 
     /// Where a woken one goes: `runnext` of this P, its own M, or the global
     /// queue.
+    ///
+    /// `kind` was read before its wait was ended. A goroutine does not run before it is
+    /// enqueued here, but a thread may see by itself that its wait is over, and end: then
+    /// the block is nobody's by now, or another's, and only its futex may be touched.
     #[inline]
-    fn enqueue_woken(&mut self, g: GRef) {
-        if g.kind() == Kind::Thread {
+    fn enqueue_woken(&mut self, g: GRef, kind: Kind) {
+        if kind == Kind::Thread {
             sys::futex_wake(g.word.futex());
             return;
         }

@@ -191,16 +191,18 @@ where
         let shared = self.shared.clone();
         self.shared.running.go(move || {
             let _permit = permit;
-            match catch_unwind(AssertUnwindSafe(f)) {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => shared.fail(error),
-                Err(payload) => {
-                    if !payload.is::<Exited>() {
-                        shared.panicked.store(true, Ordering::Relaxed);
-                        shared.cancel(None);
-                    }
-                    resume_unwind(payload)
+            // Copying and dropping the error is the user's code too.
+            let work = || {
+                if let Err(error) = f() {
+                    shared.fail(error);
                 }
+            };
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
+                if !payload.is::<Exited>() {
+                    shared.panicked.store(true, Ordering::Relaxed);
+                    shared.cancel(None);
+                }
+                resume_unwind(payload)
             }
         });
     }

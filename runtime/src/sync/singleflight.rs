@@ -3,7 +3,8 @@
 //! A call is in the map under its key while it runs. The caller that put it there
 //! leads: it runs the closure, takes the call out of the map, and publishes what came
 //! of it; those who find it in the map follow. `Leader` publishes even when it is
-//! dropped on the way (the goroutine could not be spawned), so that nobody follows for ever.
+//! dropped on the way (the goroutine could not be spawned, a copy of the value or the hash of the
+//! key panicked), so that nobody follows for ever.
 //!
 //! The map's lock is held while keys are hashed and compared, which is user code, so it is one of
 //! goweft's own. Who follows, and how many they are, is settled under it too.
@@ -182,6 +183,7 @@ impl<K: Hash + Eq, V: Clone> Group<K, V> {
             calls: self.calls.clone(),
             call,
             closed: false,
+            ended: false,
         })
     }
 }
@@ -190,7 +192,10 @@ impl<K: Hash + Eq, V: Clone> Group<K, V> {
 struct Leader<K: Hash + Eq, V> {
     calls: Arc<Calls<K, V>>,
     call: Arc<Call<K, V>>,
+    /// Nobody follows any more, unless `close` panicked.
     closed: bool,
+    /// What there is to publish is.
+    ended: bool,
 }
 
 impl<K: Hash + Eq, V> Leader<K, V> {
@@ -202,8 +207,10 @@ impl<K: Hash + Eq, V> Leader<K, V> {
             Ok(value) => {
                 let (shared, channels) = self.close();
                 if shared {
-                    self.publish(Outcome::Returned(value.clone()));
+                    let copy = value.clone();
+                    self.publish(Outcome::Returned(copy));
                 }
+                self.ended = true;
                 for channel in channels {
                     // Its receiver may be gone.
                     let _ = channel.try_send((value.clone(), shared));
@@ -233,7 +240,8 @@ impl<K: Hash + Eq, V> Leader<K, V> {
         (shared, std::mem::take(&mut self.call.channels.lock()))
     }
 
-    fn publish(&self, outcome: Outcome<V>) {
+    fn publish(&mut self, outcome: Outcome<V>) {
+        self.ended = true;
         let first = self.call.outcome.set(outcome).is_ok();
         debug_assert!(first, "a call has one leader");
     }
@@ -244,6 +252,9 @@ impl<K: Hash + Eq, V> Drop for Leader<K, V> {
         if !self.closed {
             drop(self.close());
             self.publish(Outcome::Panicked("it could not be run".into()));
+        } else if !self.ended {
+            let text = "its value could not be handed on";
+            self.publish(Outcome::Panicked(text.into()));
         }
     }
 }
