@@ -59,7 +59,7 @@ fn main() {
     // Half-open: one may try, and meanwhile the others may not.
     let later = start + PAUSE;
     let tried = breaker.call(later, || {
-        assert_eq!(breaker.state(), State::HalfOpen);
+        assert!(matches!(breaker.state(), State::HalfOpen { .. }));
         assert_eq!(breaker.call(later, works), Err(Refused::Open));
         fails()
     });
@@ -92,8 +92,10 @@ enum State {
     Open {
         until: Instant,
     },
-    /// Somebody tries.
-    HalfOpen,
+    /// Somebody tries. If that call never comes back, another may try then.
+    HalfOpen {
+        until: Instant,
+    },
 }
 
 #[derive(PartialEq, Debug)]
@@ -120,32 +122,40 @@ impl Breaker {
 
     /// The lock is not held while `f` runs.
     fn call<T, E>(&self, now: Instant, f: impl FnOnce() -> Result<T, E>) -> Result<T, Refused<E>> {
-        if !self.admits(now) {
+        let Some(admitted) = self.admit(now) else {
             return Err(Refused::Open);
-        }
+        };
         let result = f();
         let mut state = self.state.lock();
-        *state = match (&result, *state) {
-            (Ok(_), _) => State::Closed { failures: 0 },
-            (Err(_), State::Closed { failures }) if failures + 1 < self.allowed => State::Closed {
+        let open = State::Open {
+            until: now + self.pause,
+        };
+        *state = match (*state, &result) {
+            (State::Closed { .. }, Ok(_)) => State::Closed { failures: 0 },
+            (State::Closed { failures }, Err(_)) if failures + 1 < self.allowed => State::Closed {
                 failures: failures + 1,
             },
-            (Err(_), _) => State::Open {
-                until: now + self.pause,
-            },
+            (State::Closed { .. }, Err(_)) => open,
+            // Our own try, and not one that began when it was still closed.
+            (tried, Ok(_)) if tried == admitted => State::Closed { failures: 0 },
+            (tried, Err(_)) if tried == admitted => open,
+            (changed_meanwhile, _) => changed_meanwhile,
         };
         result.map_err(Refused::Failed)
     }
 
-    fn admits(&self, now: Instant) -> bool {
+    /// In which state the call begins; None when it may not.
+    fn admit(&self, now: Instant) -> Option<State> {
         let mut state = self.state.lock();
         match *state {
-            State::Closed { .. } => true,
-            State::Open { until } if now >= until => {
-                *state = State::HalfOpen;
-                true
+            State::Closed { .. } => {}
+            State::Open { until } | State::HalfOpen { until } if now >= until => {
+                *state = State::HalfOpen {
+                    until: now + self.pause,
+                };
             }
-            State::Open { .. } | State::HalfOpen => false,
+            State::Open { .. } | State::HalfOpen { .. } => return None,
         }
+        Some(*state)
     }
 }

@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let client = spawn(move || get(addr));
     has_begun.recv()?; // the server has its request, and answers when the gate opens
-    signal_hook::low_level::raise(libc::SIGTERM)?;
+    signal_hook::low_level::raise(signal_hook::consts::SIGTERM)?;
 
     ctx.done().recv().unwrap_err(); // a program of your own only has this line here
     println!("{}: stopping", ctx.cause().unwrap());
@@ -65,10 +65,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let answer = client.join().unwrap()?;
     println!("drained: the last client got {answer:?}");
     assert_eq!(answer, "HTTP/1.1 200 OK");
-    println!(
-        "the workers had done {} rounds",
-        rounds.load(Ordering::Relaxed)
-    );
+    let rounds = rounds.load(Ordering::Relaxed);
+    println!("the 3 workers did {rounds} rounds");
+    assert!(rounds >= 3);
     println!("graceful_shutdown: nobody was cut off, nobody was left");
     Ok(())
 }
@@ -77,8 +76,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn work(ctx: &Context, rounds: &AtomicU32) {
     let ticker = Ticker::new(Duration::from_millis(1));
     loop {
+        rounds.fetch_add(1, Ordering::Relaxed);
         select! {
-            recv(ticker.channel()) -> _ => _ = rounds.fetch_add(1, Ordering::Relaxed),
+            recv(ticker.channel()) -> _ => {}
             recv(ctx.done()) -> _ => return,
         }
     }

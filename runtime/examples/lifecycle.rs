@@ -5,7 +5,7 @@
 //! many, or with the `JoinHandle` of one, which also brings its result, or the panic that it
 //! died of.
 
-use goweft::channel::{self, Receiver};
+use goweft::channel::{self, Receiver, Sender};
 use goweft::sync::WaitGroup;
 use goweft::{defer, go, runtime, spawn, task};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 fn main() {
     // It outlives its caller: `start` has returned before it may go on.
     let (go_on, child) = start();
-    go_on.close();
+    drop(go_on);
     assert_eq!(child.recv(), Ok("the child goes on, its caller is gone"));
     println!("a goroutine outlived its caller");
 
@@ -50,15 +50,13 @@ fn main() {
     println!("lifecycle: main ends, and with it the one that still waits");
 }
 
-/// Starts a goroutine and returns while it waits: for the closing of the first channel. It
-/// answers on the second.
-fn start() -> (Receiver<()>, Receiver<&'static str>) {
-    let (sender, go_on) = channel::bounded::<()>(0);
+/// Starts a goroutine and returns while it waits. It goes on when the sender is dropped, and
+/// says so to the receiver.
+fn start() -> (Sender<()>, Receiver<&'static str>) {
+    let (go_on, told) = channel::bounded(0);
     let (tx, child) = channel::bounded(1);
-    let gate = go_on.clone();
     go! {
-        let _keeps_it_open = sender;
-        gate.recv().unwrap_err(); // closed: nothing was sent
+        told.recv().unwrap_err(); // closed: nothing was sent
         tx.send("the child goes on, its caller is gone").unwrap();
     }
     (go_on, child)

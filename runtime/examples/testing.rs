@@ -110,7 +110,7 @@ mod tests {
 
     #[goweft::test]
     fn a_session_lasts_an_hour_after_its_last_use() {
-        let minutes = |n| Duration::from_secs(60 * n);
+        let minutes = |n: u64| Duration::from_secs(60 * n);
         let nine = Instant::now();
         let session = Session::begin(nine);
         assert!(session.use_at(nine + minutes(59)));

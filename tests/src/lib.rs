@@ -5,4 +5,15 @@
 #[doc = include_str!("../../README.md")]
 pub struct Readme;
 
+/// What the example `counter` says of goroutines that all change one variable.
+///
+/// ```compile_fail,E0373
+/// let mut count = 0;
+/// for _ in 0..1000 {
+///     goweft::go!(|| count += 1);
+/// }
+/// ```
+#[cfg(doctest)]
+pub struct RacyCounter;
+
 pub mod scenario;
