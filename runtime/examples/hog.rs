@@ -1,9 +1,9 @@
 //! Goroutines that compute on every processor, beside one that sleeps for a millisecond at a
 //! time.
 //!
-//! In this version a goroutine that computes gives way when it says so, by `task::yield_now`: a
-//! few nanoseconds when nobody waits. The sleeper is then late by one such piece of work. Two
-//! kinds of hogs show the difference; both find the same answer.
+//! In this version a goroutine that computes gives way when it says so, by
+//! `task::yield_now`, and the sleeper is late by what lies between two of these. Two kinds of
+//! hogs show the difference; both find the same answer.
 
 use goweft::channel::{self, TryRecvError};
 use goweft::{runtime, spawn, task};
@@ -53,11 +53,13 @@ fn beside_a_sleeper(hog: fn() -> (u32, u64)) -> ((u32, u64), Late) {
     let sleeper = spawn(move || {
         let mut late = Vec::new();
         ready.send(()).unwrap();
-        late.push(Duration::ZERO); // so that there is one, whatever happens
-        while stopped.try_recv() == Err(TryRecvError::Empty) {
+        loop {
             let due = Instant::now() + NAP;
             task::sleep(NAP);
             late.push(due.elapsed());
+            if stopped.try_recv() == Err(TryRecvError::Disconnected) {
+                break;
+            }
         }
         late.sort();
         Late {
