@@ -3,7 +3,6 @@
 use goweft::channel;
 use goweft::sync::singleflight::Group;
 use goweft::sync::{Barrier, Pool, Semaphore, WaitGroup};
-use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
