@@ -10,6 +10,8 @@ set -euo pipefail
 part=$(basename "$0")
 # Cargo's progress bar is noise in a log; nothing here asks anything.
 export CARGO_TERM_PROGRESS_WHEN=never CARGO_TERM_COLOR=never DEBIAN_FRONTEND=noninteractive
+# A clean clone is built once: what a second build would want is gigabytes.
+export CARGO_INCREMENTAL=0
 # Where parts that build with other flags put their own target folders.
 target=${CARGO_TARGET_DIR:-$PWD/target}
 
