@@ -88,6 +88,8 @@ pub(crate) fn run() -> ! {
     let mut idle_ticks = 0;
     let mut decayed_at = 0;
     let mut decays_left = DECAYS;
+    // Of all Ps together, at the last tick.
+    let mut switches: u64 = 0;
     let mut limits_read_at = clock::now();
     TID.store(sys::gettid(), Ordering::Release);
     let mut inside = Inside::foreign();
@@ -121,9 +123,15 @@ pub(crate) fn run() -> ! {
             limits_read_at = now;
             start::follow_limits(&mut inside);
         }
-        if SLEEP.idle_now() < lists::procs() {
-            idle_ticks = 0;
+        let all_idle = SLEEP.idle_now() >= lists::procs();
+        // Goroutines that came and ended between two ticks have left stacks too.
+        let switches_now = p::all().map(|p| p.counters().switches.get()).sum();
+        if !all_idle || switches != switches_now {
+            switches = switches_now;
             decays_left = DECAYS;
+        }
+        if !all_idle {
+            idle_ticks = 0;
         } else if !hurry {
             idle_ticks += 1;
         }
