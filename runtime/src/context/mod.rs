@@ -29,7 +29,7 @@
 //! let squares = squares(ctx.clone());
 //! assert_eq!(squares.iter().take(3).sum::<u64>(), 14);
 //! cancel();
-//! assert!(squares.iter().count() <= 1); // the goroutine has gone
+//! squares.iter().for_each(drop); // a few perhaps, then the goroutine has gone
 //! assert!(ctx.err().is_some());
 //! ```
 //!
