@@ -268,6 +268,7 @@ pub(crate) struct Settings {
     max_threads: usize,
     affinity: Option<Vec<usize>>,
     panic: PanicPolicy,
+    preempt: bool,
 }
 
 /// Puts everything together, at the start. Says on stderr which variables of the
@@ -293,12 +294,18 @@ pub(crate) fn settle() -> &'static Settings {
         max_threads: config.max_threads.unwrap_or(10_000),
         affinity: config.affinity,
         panic: config.panic,
+        preempt: env::preempt(),
     })
 }
 
 /// The most Ms there may be.
 pub(crate) fn max_threads() -> usize {
     SETTINGS.get().map_or(10_000, |s| s.max_threads)
+}
+
+/// Whether threads that compute for too long are parked by signal.
+pub(crate) fn preempts_by_signal() -> bool {
+    SETTINGS.get().is_none_or(|s| s.preempt)
 }
 
 /// The CPUs to pin Ms to.

@@ -12,11 +12,14 @@
 )]
 
 pub(crate) mod atomic;
+pub(crate) mod barrier;
 pub(crate) mod gword;
 pub(crate) mod local_queue;
 pub(crate) mod mword;
 pub(crate) mod poll_gate;
+pub(crate) mod preempted;
 pub(crate) mod ring;
+pub(crate) mod rt;
 pub(crate) mod runnext;
 pub(crate) mod sleep;
 pub(crate) mod spin;

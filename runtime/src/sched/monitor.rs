@@ -1,36 +1,58 @@
-//! The monitor: the one thread without a P that watches (PROTOCOL 12, in part).
+//! The monitor: the one thread without a P that watches (PROTOCOL 12).
 //!
 //! What it does at each tick:
-//! - makes the threads that were asked for (nobody else allocates for others);
+//! - timers that are due while no P is idle become runnable, and the netpoll is looked at
+//!   when nobody has for a tick;
 //! - a `runnext` that waits beside an idle P goes to the global queue;
-//! - a P that has run one goroutine for a time slice while work waits is asked to
-//!   yield at its next exit from the runtime;
-//! - timers that are due while no P is idle become runnable;
-//! - the netpoll, when nobody has looked for a tick;
+//! - Ps are watched (`watch.rs`), and taken from threads that block, or compute while
+//!   others wait (`theft.rs`);
+//! - threads that have no P and compute are parked (`stolen.rs`);
+//! - idle Ps go to bound Ms, and a spare M is kept (`threads.rs`);
 //! - free stacks give their pages back.
 //!
 //! It ticks every millisecond while something waits that only it would find,
 //! every ten while any P is busy, and sleeps when all have been idle for a while.
+//!
+//! What always holds: it allocates nothing after its first lines, and takes no lock
+//! that a goroutine can hold outside the runtime (I8).
 
 use super::g::GList;
 use super::inside::Inside;
-use super::lists::{self, SLEEP, THREADS_WANTED};
+use super::lists::{self, SLEEP};
 use super::p::{self, P};
-use super::{idle, poll, start, steal};
+use super::theft::{self, Batch};
+use super::thread_state::StateFiles;
+use super::{idle, poll, steal, sys, threads};
 use crate::clock::{self, Nanos};
-use crate::sys;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
-/// Futex: 1 when there is something to do at once.
+static BELL: OnceLock<sys::Bell> = OnceLock::new();
+/// 1 when there is something to do at once.
 static KICKED: AtomicU32 = AtomicU32::new(0);
 /// 1 while it sleeps without a timeout.
 static ASLEEP: AtomicU32 = AtomicU32::new(0);
+/// How often an M seemed to wait inside for one that was parked.
+pub(crate) static RESCUES: AtomicU64 = AtomicU64::new(0);
 
 const SHORT: Nanos = 1_000_000;
 const LONG: Nanos = 10_000_000;
+/// Between ticks when all Ps are idle and some threads have lost theirs.
+const IDLE: Nanos = 100_000_000;
 /// Ticks with all Ps idle before it sleeps without a timeout.
 const IDLE_TICKS: u32 = 8;
+
+/// Before anybody kicks it.
+///
+/// # Errors
+/// What `eventfd` says.
+pub(super) fn prepare() -> io::Result<()> {
+    let bell = sys::Bell::new()?;
+    BELL.get_or_init(|| bell);
+    Ok(())
+}
 
 /// A P left the idle set: the monitor must tick again.
 #[inline]
@@ -43,131 +65,195 @@ pub(crate) fn wake_if_asleep() {
     }
 }
 
-/// There is an idle P, work, and no M to run it: one is made.
-pub(crate) fn want_thread() {
-    THREADS_WANTED.fetch_add(1, Ordering::AcqRel);
-    kick();
-}
-
-fn kick() {
-    if KICKED.swap(1, Ordering::AcqRel) == 0 {
-        sys::futex_wake(&KICKED);
+/// Has it tick now. Safe in a signal handler that saves errno.
+pub(super) fn kick() {
+    if KICKED.swap(1, Ordering::AcqRel) == 0
+        && let Some(bell) = BELL.get()
+    {
+        bell.ring();
     }
 }
 
-/// What one P showed at the last look.
-#[derive(Clone, Copy, Default)]
-struct Look {
-    switches: u64,
-    since: Nanos,
+/// What the monitor has at hand.
+pub(super) struct Monitor {
+    /// When this tick began.
+    pub(super) now: Nanos,
+    /// This tick came much later than was planned: the machine was busy or stopped.
+    pub(super) late: bool,
+    /// Look again soon.
+    pub(super) hurry: bool,
+    /// Entries of the global and the bound queue for which no P is being taken yet.
+    pub(super) unclaimed: usize,
+    pub(super) files: StateFiles,
+    pub(super) batch: Batch,
+    /// The M that was looked at last, and whether any Stolen one was seen.
+    pub(super) cursor: usize,
+    pub(super) stolen_seen: bool,
+    /// Some M was stuck inside in this tick, and how many the next rescue releases.
+    stuck: bool,
+    release: usize,
+    planned: Nanos,
+    idle_ticks: u32,
+    decayed_at: Nanos,
 }
 
 /// The thread's body.
 pub(crate) fn run() -> ! {
-    let mut looks = Vec::new();
-    let mut idle_ticks = 0;
-    let mut decayed_at = 0;
+    sys::block_signals();
     let mut inside = Inside::foreign();
+    let mut monitor = Monitor {
+        now: clock::now(),
+        late: false,
+        hurry: false,
+        unclaimed: 0,
+        files: StateFiles::new(),
+        batch: Batch::new(),
+        cursor: 0,
+        stolen_seen: false,
+        stuck: false,
+        release: 1,
+        planned: LONG,
+        idle_ticks: 0,
+        decayed_at: 0,
+    };
     loop {
-        while THREADS_WANTED.load(Ordering::Acquire) != 0 {
-            THREADS_WANTED.fetch_sub(1, Ordering::AcqRel);
-            start::add_machine();
-        }
+        monitor.tick(&mut inside);
+        monitor.sleep();
+    }
+}
+
+impl Monitor {
+    fn tick(&mut self, inside: &mut Inside) {
         let now = clock::now();
-        let procs = lists::procs();
-        looks.resize(procs.max(looks.len()), Look::default());
-        let mut hurry = false;
-        for (p, look) in p::all().take(procs).zip(&mut looks) {
-            hurry |= watch(&mut inside, p, look, now);
+        self.late = now.saturating_sub(self.now) > 2 * self.planned;
+        self.now = now;
+        self.hurry = self.watch_outside(inside);
+        let takers = theft::takers(inside);
+        self.unclaimed = lists::global_len() + lists::bound_len();
+        self.stuck = false;
+        // Also those beyond `maxprocs`: they are to stop.
+        for p in p::all() {
+            self.watch_queue(inside, p);
+            self.watch(inside, p);
         }
-        hurry |= watch_outside(&mut inside, now);
+        if !self.stuck {
+            self.release = 1;
+        }
+        if !self.batch.is_empty() {
+            self.batch.limit(takers);
+            self.batch.carry_out(inside, now);
+        }
+        self.serve_bound(inside);
+        self.watch_stolen(inside);
+        if SLEEP.idle_now() < lists::procs() {
+            threads::see_to_a_spare(inside);
+        }
         steal::review_patience(now);
-        hurry |= steal::is_patient();
-        if now.saturating_sub(decayed_at) > 1_000_000_000 {
-            decayed_at = now;
+        self.hurry |= steal::is_patient();
+        if now.saturating_sub(self.decayed_at) > 1_000_000_000 {
+            self.decayed_at = now;
             goweft_stacks::decay();
         }
-        let all_idle = SLEEP.idle_now() >= procs;
-        idle_ticks = if all_idle { idle_ticks + 1 } else { 0 };
-        sleep(idle_ticks > IDLE_TICKS, if hurry { SHORT } else { LONG });
     }
-}
 
-fn sleep(deep: bool, tick: Nanos) {
-    if deep {
-        ASLEEP.store(1, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+    fn sleep(&mut self) {
+        let Some(bell) = BELL.get() else { return };
+        let all_idle = SLEEP.idle_now() >= lists::procs();
+        self.idle_ticks = if all_idle { self.idle_ticks + 1 } else { 0 };
+        let deep = self.idle_ticks > IDLE_TICKS;
+        if deep {
+            ASLEEP.store(1, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            if SLEEP.idle_now() >= lists::procs() {
+                // Threads that have lost their P may begin to compute.
+                let timeout = self.stolen_seen.then_some(Duration::from_nanos(IDLE));
+                self.planned = IDLE;
+                bell.wait(None, timeout);
+            }
+            ASLEEP.store(0, Ordering::Relaxed);
+        } else {
+            self.planned = if self.hurry { SHORT } else { LONG };
+            bell.wait(None, Some(Duration::from_nanos(self.planned)));
+        }
+        // A swap, not a store: whoever kicked before it is seen below with what it
+        // kicked for, and whoever kicks after it wakes us.
+        KICKED.swap(0, Ordering::AcqRel);
+    }
+
+    /// The queue of one P, beside idle ones.
+    fn watch_queue(&mut self, inside: &mut Inside, p: &'static P) {
+        if SLEEP.idle_now() == 0 {
+            return;
+        }
+        let runnext = p.queue.peek_next();
+        if let Some(next) = runnext
+            && steal::is_kept_waiting(p, next)
+            && let Some(g) = p.queue.take_next()
+        {
+            steal::be_patient(self.now);
+            lists::lock(inside).push_global(g);
+            idle::wake_for_work(inside);
+        }
+        if p.queue.len() != 0 || lists::global_len() != 0 {
+            idle::wake_for_work(inside);
+        }
+        self.hurry |= runnext.is_some() || p.queue.len() != 0;
+    }
+
+    /// Timers and netpoll while the Ps are busy. True: look again soon.
+    fn watch_outside(&mut self, inside: &mut Inside) -> bool {
         if SLEEP.idle_now() >= lists::procs() {
-            sys::futex_wait(&KICKED, 0, None);
+            return false;
         }
-        ASLEEP.store(0, Ordering::Relaxed);
-    } else {
-        sys::futex_wait(&KICKED, 0, Some(Duration::from_nanos(tick)));
+        let now = self.now;
+        let mut out = GList::new();
+        let due = poll::earliest();
+        // Beside an idle P the poller sees to timers.
+        if due <= now {
+            poll::collect_all_due(inside, now, &mut out);
+        }
+        let unwatched = now.saturating_sub(poll::last_poll()) >= SHORT;
+        if unwatched {
+            poll::look(inside, now, &mut out);
+        }
+        lists::FOREIGN_WOKEN.fetch_add(out.len() as u64, Ordering::Relaxed);
+        inside.enqueue_all(&mut out);
+        due < now + LONG || (unwatched && poll::anything_registered())
     }
-    // A swap, not a store: whoever kicked before it is seen below with what it
-    // kicked for, and whoever kicks after it wakes us.
-    KICKED.swap(0, Ordering::AcqRel);
-}
 
-/// One P. True: look again soon.
-fn watch(inside: &mut Inside, p: &'static P, look: &mut Look, now: Nanos) -> bool {
-    let switches = p.counters().switches.get();
-    let runnext = p.queue.peek_next();
-    let same = look.switches == switches;
-    if !same {
-        *look = Look {
-            switches,
-            since: now,
-        };
-    }
-    if let Some(next) = runnext
-        && SLEEP.idle_now() != 0
-        && steal::is_kept_waiting(p, next)
-        && let Some(g) = p.queue.take_next()
-    {
-        steal::be_patient(now);
-        lists::lock(inside).push_global(g);
-        idle::wake_for_work(inside);
-    }
-    // What a yield did not submit, and what no thread could be made for, is
-    // submitted here.
-    let queued = p.queue.len() != 0 || lists::global_len() != 0 || lists::bound_len() != 0;
-    let waits = runnext.is_some() || queued;
-    if waits && now.saturating_sub(look.since) >= start::time_slice() {
-        ask(p);
-    }
-    if queued && SLEEP.idle_now() != 0 {
-        idle::wake_for_work(inside);
-    }
-    waits && SLEEP.idle_now() != 0
-}
-
-/// Asks the M that owns `p` to yield at its next exit.
-fn ask(p: &'static P) {
-    for m in super::m::all() {
-        if m.word.load().owned_p() == Some(p.index) {
-            m.ask.store(1, Ordering::Relaxed);
+    /// Idle Ps for bound Ms: whoever made one of the two may not have seen the other,
+    /// or have left it to us (the handler).
+    fn serve_bound(&mut self, inside: &mut Inside) {
+        while SLEEP.idle_now() != 0 && lists::bound_waits() {
+            let mut lists = lists::lock(inside);
+            let Some(p) = lists.pop_idle() else { return };
+            let wake = idle::claim_bound_for(&mut lists, p);
+            if wake.is_none() {
+                lists.push_idle(p);
+            }
+            drop(lists);
+            match wake {
+                Some(wake) => idle::deliver(wake),
+                None => return,
+            }
         }
     }
-    p.shared.attention.store(true, Ordering::Relaxed);
-}
 
-/// Timers and netpoll while the Ps are busy. True: look again soon.
-fn watch_outside(inside: &mut Inside, now: Nanos) -> bool {
-    if SLEEP.idle_now() >= lists::procs() {
-        return false;
+    /// PROTOCOL 13: an M seems to wait inside for what a parked thread holds.
+    pub(super) fn rescue(&mut self, inside: &Inside) {
+        if std::mem::replace(&mut self.stuck, true) {
+            return;
+        }
+        RESCUES.fetch_add(1, Ordering::Relaxed);
+        for _ in 0..self.release {
+            let mut lists = lists::lock(inside);
+            let Some(m) = lists.pop_preempted() else {
+                break;
+            };
+            let wake = idle::claim(m);
+            drop(lists);
+            idle::deliver(wake);
+        }
+        self.release = (2 * self.release).min(1024);
     }
-    let mut out = GList::new();
-    let due = poll::earliest();
-    // Beside an idle P the poller sees to timers.
-    if due <= now {
-        poll::collect_all_due(inside, now, &mut out);
-    }
-    let unwatched = now.saturating_sub(poll::last_poll()) >= SHORT;
-    if unwatched {
-        poll::look(inside, now, &mut out);
-    }
-    lists::FOREIGN_WOKEN.fetch_add(out.len() as u64, Ordering::Relaxed);
-    inside.enqueue_all(&mut out);
-    due < now + LONG || (unwatched && poll::anything_registered())
 }

@@ -9,7 +9,9 @@
 use super::g::{self, GList, GRef};
 use super::inside::Inside;
 use super::local_queue::LocalQueue;
+use super::m::M;
 use super::timers::Timers;
+use crate::protocol::mword::Snapshot;
 use crossbeam_utils::CachePadded;
 use goweft_stacks::Magazine;
 use std::cell::{Cell, UnsafeCell};
@@ -24,6 +26,9 @@ pub(crate) const MAX_PROCS: usize = 1024;
 #[repr(C)]
 pub(crate) struct P {
     pub(crate) index: usize,
+    /// The M that owned it last, for the monitor, which asks that M's word.
+    /// Written by the M that comes to own it.
+    pub(crate) owner: AtomicPtr<M>,
     pub(crate) queue: LocalQueue,
     /// Counts schedules; every 61st goes through the scheduler loop.
     pub(crate) schedules: Cell<u32>,
@@ -132,6 +137,7 @@ impl P {
     fn new(index: usize) -> P {
         P {
             index,
+            owner: AtomicPtr::new(ptr::null_mut()),
             queue: LocalQueue::new(),
             schedules: Cell::new(0),
             runnext_is_new: Cell::new(false),
@@ -153,6 +159,19 @@ impl P {
     #[inline]
     pub(crate) fn counters(&self) -> &Counters {
         &self.shared.counters
+    }
+
+    /// Whether anything is in its queue. By anybody, as a hint.
+    pub(crate) fn has_work(&self) -> bool {
+        self.queue.peek_next().is_some() || self.queue.len() != 0
+    }
+
+    /// The M that owns it, which word says so.
+    pub(crate) fn owner(&self) -> Option<(&'static M, Snapshot)> {
+        // SAFETY: null or an M of the table, which is never freed.
+        let m: &'static M = unsafe { self.owner.load(Ordering::Relaxed).as_ref() }?;
+        let word = m.word.load();
+        (word.owned_p() == Some(self.index)).then_some((m, word))
     }
 
     #[inline]

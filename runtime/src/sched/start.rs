@@ -2,26 +2,21 @@
 //! number of Ps changes.
 
 use super::inside::Inside;
-use super::lists::{self, SLEEP};
-use super::m::{self, M};
-use super::{idle, monitor, p, poll, run, tls};
+use super::lists;
+use super::{idle, m, monitor, p, poll, preempt, threads};
 use crate::clock::Nanos;
 use crate::config;
-use crate::sys;
-use goweft_stacks::{Class, context, overflow};
+use crate::protocol::barrier;
+use goweft_stacks::{Class, overflow};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, Once};
+use std::sync::Once;
 use std::thread;
 
 static STARTED: AtomicBool = AtomicBool::new(false);
 static START: Once = Once::new();
 static CLASS: AtomicU8 = AtomicU8::new(0);
 static SLICE: AtomicU64 = AtomicU64::new(10_000_000);
-static THREADS: Mutex<Threads> = Mutex::new(Threads {
-    made: 0,
-    slot: None,
-});
 
 /// Starts the runtime unless it runs; the class of stacks by default.
 ///
@@ -68,78 +63,15 @@ fn try_start() -> io::Result<()> {
     for p in p::all() {
         lists::lock(&Inside::foreign()).admit(p);
     }
+    barrier::choose();
+    if config::preempts_by_signal() {
+        preempt::install()?;
+    }
+    monitor::prepare()?;
     thread::Builder::new()
         .name("goweft-monitor".into())
         .spawn(|| monitor::run())?;
-    // The first M is made here, so that a system without threads says so at
-    // once; the others when there is work for them.
-    make_machine(false)
-}
-
-/// A thread for the work that waits beside an idle P, which has a searcher's
-/// place in its favour. By the monitor.
-pub(crate) fn add_machine() {
-    if let Err(e) = make_machine(true) {
-        // The work stays queued: the Ms there are will come to it.
-        SLEEP.stop_searching();
-        static TOLD: Once = Once::new();
-        TOLD.call_once(|| {
-            eprintln!(
-                "goweft: the system refuses another thread ({e}); going on with {}",
-                m::count()
-            )
-        });
-    }
-}
-
-/// The threads of Ms.
-struct Threads {
-    made: usize,
-    /// A slot of the table whose thread the system refused: for the next one.
-    slot: Option<&'static M>,
-}
-
-/// Makes an M. With `for_work` it starts with an idle P, if one is left.
-fn make_machine(for_work: bool) -> io::Result<()> {
-    let full = |what| Err(io::Error::new(io::ErrorKind::QuotaExceeded, what));
-    let mut threads = THREADS.lock().unwrap_or_else(|e| e.into_inner());
-    if threads.made >= config::max_threads() {
-        return full("max_threads is reached");
-    }
-    let Some(slot) = threads.slot.take().or_else(m::new_slot) else {
-        return full("the table of threads is full");
-    };
-    let spawned = thread::Builder::new()
-        .name(format!("goweft-{}", slot.index.get()))
-        .stack_size(256 * 1024)
-        .spawn(move || machine(slot));
-    if let Err(e) = spawned {
-        threads.slot = Some(slot);
-        return Err(e);
-    }
-    threads.made += 1;
-    // From here on it can be given a P; it sees that when it is up.
-    idle::enlist(&Inside::foreign(), slot, for_work);
-    Ok(())
-}
-
-/// The body of an M's thread.
-fn machine(m: &'static M) {
-    context::enter_thread();
-    // For as long as the thread lives. Without one an overflow kills the process
-    // without a word; all else works.
-    let _handlers_run_on = overflow::AltStack::install()
-        .inspect_err(|e| eprintln!("goweft: no alternate stack for signal handlers: {e}"));
-    if let Some(cpus) = config::affinity()
-        && let Some(&cpu) = cpus.get(m.index.get() as usize % cpus.len().max(1))
-        && let Err(e) = sys::pin_to_cpu(cpu)
-    {
-        eprintln!("goweft: can't pin a thread to CPU {cpu}: {e}");
-    }
-    tls::set_current(m);
-    m.tid.set(sys::gettid());
-    m.rt.store(1, Ordering::Release);
-    run::run_machine(m)
+    threads::start()
 }
 
 /// Changes the number of Ps; the previous one. New Ps are idle at once; one that is

@@ -1,0 +1,162 @@
+//! What the monitor sees of the busy Ps, and what it makes of it (PROTOCOL 12).
+//!
+//! It looks from outside: at the word and the `rt` of the M that owns the P, at that
+//! thread's clock, and, when these stand still, at what the OS says it does. All
+//! that it remembers of an M stands in the M ([`Watch`]), so nothing is allocated.
+
+use super::inside::Inside;
+use super::m::M;
+use super::monitor::Monitor;
+use super::p::P;
+use super::theft::Victim;
+use super::thread_state::ThreadState;
+use super::{lists, start, sys};
+use crate::clock::Nanos;
+use crate::protocol::mword::Snapshot;
+use crate::protocol::rt::Count;
+use std::cell::Cell;
+use std::sync::atomic::Ordering;
+
+/// A thread that has been in one system call for so long blocks, when work waits.
+const BLOCKED_AFTER: Nanos = 900_000;
+/// So when none does.
+const IDLE_AFTER: Nanos = 9_000_000;
+/// Looks without a change that count as blocking where the OS does not say.
+const STILL_LOOKS: u32 = 5;
+
+/// What the monitor remembers of an M. Its fields are the monitor's alone.
+pub(crate) struct Watch {
+    word: Cell<u64>,
+    switches: Cell<u64>,
+    rt: Cell<Count>,
+    /// Looks since then that saw the same.
+    stills: Cell<u32>,
+    /// When the word and `rt` were first seen as they are.
+    since: Cell<Nanos>,
+    /// Of the goroutine that runs: when it was first seen, and the thread's clock then.
+    slice_since: Cell<Nanos>,
+    slice_cpu: Cell<Nanos>,
+    /// It was asked to yield in this slice.
+    asked: Cell<bool>,
+    /// For `stolen.rs`: the clock at the last look, when the signal was sent, and
+    /// how often it was not answered.
+    pub(super) cpu: Cell<Nanos>,
+    pub(super) requested_at: Cell<Nanos>,
+    pub(super) unanswered: Cell<u32>,
+}
+
+impl Watch {
+    /// The CPU time of the thread of `m` since the slice began.
+    fn used(&self, m: &'static M) -> Nanos {
+        sys::cpu_time(m.tid.load(Ordering::Relaxed))
+            .map_or(0, |cpu| cpu.saturating_sub(self.slice_cpu.get()))
+    }
+
+    /// For how long the goroutine has had the P.
+    fn ran(&self, now: Nanos) -> Nanos {
+        now.saturating_sub(self.slice_since.get())
+    }
+
+    /// Takes a look in. True: nothing has changed since the last one.
+    fn update(&self, m: &'static M, word: Snapshot, rt: Count, switches: u64, now: Nanos) -> bool {
+        let same_word = self.word.get() == word.bits();
+        if !same_word || self.switches.get() != switches {
+            self.word.set(word.bits());
+            self.switches.set(switches);
+            self.slice_since.set(now);
+            self.slice_cpu
+                .set(sys::cpu_time(m.tid.load(Ordering::Relaxed)).unwrap_or(0));
+            self.asked.set(false);
+        }
+        if same_word && self.rt.get() == rt {
+            return true;
+        }
+        self.rt.set(rt);
+        self.since.set(now);
+        self.stills.set(0);
+        false
+    }
+}
+
+impl Monitor {
+    /// One P. Notes what is to be stolen, and whether to look again soon.
+    pub(super) fn watch(&mut self, inside: &Inside, p: &'static P) {
+        let Some((m, word)) = p.owner() else { return };
+        let (now, watch) = (self.now, &m.watch);
+        let rt = m.rt.load();
+        let still = watch.update(m, word, rt, p.counters().switches.get(), now);
+        if still && !self.late {
+            watch.stills.set(watch.stills.get() + 1);
+        }
+        // Beside an idle P whoever waits is served without us.
+        let crowded = lists::SLEEP.idle_now() == 0;
+        let own = p.has_work();
+        let retires = p.index >= lists::procs();
+        let waits = retires || (crowded && (own || self.unclaimed > 0));
+        let over = watch.ran(now) >= start::time_slice();
+        self.hurry |= waits;
+        let asked = watch.asked.get();
+        if waits && over {
+            watch.asked.set(true);
+            m.ask.store(1, Ordering::Relaxed);
+            p.shared.attention.store(true, Ordering::Relaxed);
+        }
+        if !still {
+            return;
+        }
+        let for_how_long = now.saturating_sub(watch.since.get());
+        if rt.is_inside() {
+            if for_how_long >= start::time_slice() {
+                self.stuck_inside(inside, m, for_how_long);
+            }
+            return;
+        }
+        if !waits && for_how_long < IDLE_AFTER {
+            return;
+        }
+        let computes = match self.files.look(m) {
+            ThreadState::Blocked => {
+                if for_how_long < BLOCKED_AFTER {
+                    return;
+                }
+                false
+            }
+            ThreadState::Running => {
+                // CPU time, and not the clock on the wall: what the OS gives to
+                // others is not the goroutine's.
+                if !(waits && over && asked && watch.used(m) >= start::time_slice() / 2) {
+                    return;
+                }
+                true
+            }
+            ThreadState::Unknown => {
+                if watch.stills.get() < STILL_LOOKS {
+                    self.hurry = true;
+                    return;
+                }
+                false
+            }
+        };
+        if waits && !own && !retires {
+            self.unclaimed -= 1;
+        }
+        self.batch.push(Victim {
+            m,
+            word,
+            rt,
+            computes,
+            for_work: waits && !retires,
+            ran: watch.ran(now),
+        });
+    }
+
+    /// PROTOCOL 13.
+    #[cold]
+    fn stuck_inside(&mut self, inside: &Inside, m: &'static M, for_how_long: Nanos) {
+        // The OS may have kept it from running.
+        if self.files.look(m) == ThreadState::Running && m.watch.used(m) < for_how_long / 4 {
+            return;
+        }
+        self.rescue(inside);
+    }
+}
