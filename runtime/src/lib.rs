@@ -134,6 +134,8 @@ mod lock;
 #[cfg(not(loom))]
 pub mod net;
 #[cfg(not(loom))]
+mod preempt_safe;
+#[cfg(not(loom))]
 mod private;
 #[cfg(not(loom))]
 mod report;
@@ -156,6 +158,8 @@ pub mod time;
 pub use config::{Config, ConfigError, Migration, PanicPolicy};
 #[cfg(not(loom))]
 pub use goweft_macros::{go, main, select, test};
+#[cfg(not(loom))]
+pub use preempt_safe::PreemptSafe;
 #[cfg(not(loom))]
 pub use task::{
     Builder, JoinHandle, Scope, ScopedJoinHandle, block_on, blocking, run, scope, spawn,

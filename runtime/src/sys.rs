@@ -134,6 +134,21 @@ pub(crate) fn gettid() -> i32 {
     unsafe { libc::gettid() }
 }
 
+/// The signal that preempts, to the calling thread. It is handled before this
+/// returns, unless it is blocked here.
+pub(crate) fn preempt_self() {
+    // SAFETY: a signal to a thread of this process; without a handler SIGURG
+    // does nothing. It cannot fail for the thread itself.
+    unsafe {
+        libc::syscall(
+            libc::SYS_tgkill,
+            libc::getpid(),
+            libc::gettid(),
+            libc::SIGURG,
+        );
+    }
+}
+
 /// Pins the calling thread to one CPU.
 ///
 /// # Errors
@@ -237,6 +252,56 @@ impl<T: Copy> Drop for MappedVec<T> {
         if !self.base.is_null() {
             // SAFETY: the mapping is ours and nothing refers to it any more.
             unsafe { libc::munmap(self.base.cast(), self.bytes) };
+        }
+    }
+}
+
+/// System calls of this crate's tests.
+#[cfg(test)]
+pub(crate) mod test {
+    /// The signal that preempts, blocked on this thread for as long as this lives.
+    pub(crate) struct PreemptBlocked {
+        set: libc::sigset_t,
+        before: libc::sigset_t,
+        /// The mask is the thread's.
+        not_send: std::marker::PhantomData<*const ()>,
+    }
+
+    impl PreemptBlocked {
+        pub(crate) fn new() -> PreemptBlocked {
+            // SAFETY: the sets are initialized by sigemptyset and by
+            // pthread_sigmask before they are read.
+            unsafe {
+                let mut set = std::mem::zeroed();
+                let mut before = std::mem::zeroed();
+                libc::sigemptyset(&mut set);
+                assert_eq!(libc::sigaddset(&mut set, libc::SIGURG), 0);
+                assert_eq!(libc::pthread_sigmask(libc::SIG_BLOCK, &set, &mut before), 0);
+                PreemptBlocked {
+                    set,
+                    before,
+                    not_send: std::marker::PhantomData,
+                }
+            }
+        }
+
+        /// Takes the signal, if it is pending.
+        pub(crate) fn take(&self) -> bool {
+            let now = libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
+            // SAFETY: the set is initialized, no information is asked for, and
+            // the time outlives the call.
+            unsafe { libc::sigtimedwait(&self.set, std::ptr::null_mut(), &now) > 0 }
+        }
+    }
+
+    impl Drop for PreemptBlocked {
+        fn drop(&mut self) {
+            while self.take() {}
+            // SAFETY: `before` is the mask that the thread had.
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, std::ptr::null_mut()) };
         }
     }
 }

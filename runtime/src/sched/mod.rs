@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `inside.rs` | entering and leaving the runtime: the ground rule of all code below |
+//! | `deferral.rs` | putting preemption off for a few instructions |
 //! | `wait.rs` | park and ready: how anything waits |
 //! | `g.rs`, `m.rs`, `p.rs` | goroutines, machines, processors: their data |
 //! | `local_queue.rs`, `lists.rs` | run queues: a P's own; what is shared under one lock |
@@ -17,6 +18,7 @@
 //!
 //! `README.md` here has the protocol: states, steps, invariants.
 
+pub(crate) mod deferral;
 pub(crate) mod entry;
 pub(crate) mod g;
 mod idle;

@@ -12,7 +12,7 @@
 
 use super::inside::Inside;
 use super::m::{self, M};
-use super::{lists, run, sys, tls};
+use super::{deferral, lists, run, sys, tls};
 use crate::config;
 use crate::sys::{futex_wait, futex_wake, pin_to_cpu};
 use goweft_stacks::{context, overflow};
@@ -129,6 +129,7 @@ fn machine(m: &'static M) {
     {
         eprintln!("goweft: can't pin a thread to CPU {cpu}: {e}");
     }
+    deferral::prepare_thread();
     tls::set_current(m);
     m::enroll(m);
     sys::unblock_signal();
