@@ -22,7 +22,7 @@ use super::lists::{self, SLEEP};
 use super::p::{self, P};
 use super::theft::{self, Batch};
 use super::thread_state::StateFiles;
-use super::{idle, poll, steal, sys, threads};
+use super::{idle, poll, start, steal, sys, threads};
 use crate::clock::{self, Nanos};
 use std::io;
 use std::sync::OnceLock;
@@ -172,7 +172,11 @@ impl Monitor {
             }
             ASLEEP.store(0, Ordering::Relaxed);
         } else {
-            self.planned = if self.hurry { SHORT } else { LONG };
+            self.planned = if self.hurry {
+                SHORT.min(start::time_slice())
+            } else {
+                LONG
+            };
             bell.wait(None, Some(Duration::from_nanos(self.planned)));
         }
         // A swap, not a store: whoever kicked before it is seen below with what it

@@ -40,6 +40,9 @@ pub(crate) struct P {
     pub(crate) magazine: UnsafeCell<Magazine>,
     /// When it last looked at the netpoll.
     pub(crate) polled_at: Cell<u64>,
+    /// The monitor gave it to a bound M last, although there was work in a queue. The
+    /// monitor's alone.
+    pub(crate) given_to_bound: Cell<bool>,
     /// Link in the idle list, under the scheduler's lock.
     pub(crate) next_idle: Cell<*const P>,
     /// It takes no part: not yet, or not any more. Under the scheduler's lock.
@@ -146,6 +149,7 @@ impl P {
             free: UnsafeCell::new(GList::new()),
             magazine: UnsafeCell::new(Magazine::new()),
             polled_at: Cell::new(0),
+            given_to_bound: Cell::new(false),
             next_idle: Cell::new(ptr::null()),
             stopped: Cell::new(true),
             shared: CachePadded::new(Shared {

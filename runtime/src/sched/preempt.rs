@@ -13,7 +13,7 @@
 
 use super::lists::{self, SLEEP};
 use super::m::{self, M};
-use super::{g::GRef, idle, monitor, sys};
+use super::{deferral, g::GRef, idle, monitor, sys};
 use crate::clock;
 use crate::protocol::mword::State;
 use std::ffi::{c_int, c_void};
@@ -82,6 +82,10 @@ fn park(m: &'static M) {
     };
     if g.no_preempt.get() != 0 {
         return m.req.store(0, Ordering::Relaxed);
+    }
+    if deferral::is_deferred() {
+        // The request stays: the end of the deferral sends the signal again.
+        return deferral::put_off();
     }
     m.rt.enter();
     let seen = m.word.load();

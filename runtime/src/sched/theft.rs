@@ -120,7 +120,10 @@ fn hand_over(inside: &mut Inside, p: &'static P, now: Nanos) {
     lists.drain_preempted();
     let queued = p.has_work() || lists::global_len() != 0;
     let overdue = now.saturating_sub(lists::bound_since()) >= 2 * start::time_slice();
-    let wake = if overdue || !queued {
+    // In turns: with many that compute the first is always overdue, and with many
+    // in the queue that is never empty.
+    let bound_first = overdue && !p.given_to_bound.get();
+    let wake = if bound_first || !queued {
         idle::claim_bound_for(&mut lists, p)
     } else {
         None
@@ -130,6 +133,9 @@ fn hand_over(inside: &mut Inside, p: &'static P, now: Nanos) {
             .or_else(|| idle::claim_bound_for(&mut lists, p)),
         wake => wake,
     };
+    p.given_to_bound.set(bound_first);
+    // That was for the one who lost it.
+    p.shared.attention.store(false, Ordering::Relaxed);
     drop(lists);
     match wake {
         Some(wake) => idle::deliver(wake),

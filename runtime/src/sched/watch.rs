@@ -21,6 +21,8 @@ use std::sync::atomic::Ordering;
 const BLOCKED_AFTER: Nanos = 900_000;
 /// So when none does.
 const IDLE_AFTER: Nanos = 9_000_000;
+/// No section inside takes nearly as long.
+const STUCK_AFTER: Nanos = 10_000_000;
 /// Looks without a change that count as blocking where the OS does not say.
 const STILL_LOOKS: u32 = 5;
 
@@ -85,7 +87,7 @@ impl Monitor {
         let (now, watch) = (self.now, &m.watch);
         let rt = m.rt.load();
         let still = watch.update(m, word, rt, p.counters().switches.get(), now);
-        if still && !self.late {
+        if still && (!self.late || rt.is_inside()) {
             watch.stills.set(watch.stills.get() + 1);
         }
         // Beside an idle P whoever waits is served without us.
@@ -106,9 +108,7 @@ impl Monitor {
         }
         let for_how_long = now.saturating_sub(watch.since.get());
         if rt.is_inside() {
-            if for_how_long >= start::time_slice() {
-                self.stuck_inside(inside, m, for_how_long);
-            }
+            self.inside_for_long(inside, m, for_how_long);
             return;
         }
         if !waits && for_how_long < IDLE_AFTER {
@@ -150,13 +150,18 @@ impl Monitor {
         });
     }
 
-    /// PROTOCOL 13.
-    #[cold]
-    fn stuck_inside(&mut self, inside: &Inside, m: &'static M, for_how_long: Nanos) {
-        // The OS may have kept it from running.
-        if self.files.look(m) == ThreadState::Running && m.watch.used(m) < for_how_long / 4 {
+    /// PROTOCOL 13. A thread that waits inside for a parked one spins, and uses CPU
+    /// time: one that the OS keeps waiting does not.
+    fn inside_for_long(&mut self, inside: &Inside, m: &'static M, for_how_long: Nanos) {
+        let Some(cpu) = sys::cpu_time(m.tid.load(Ordering::Relaxed)) else {
             return;
+        };
+        if m.watch.stills.get() <= 1 {
+            m.watch.cpu.set(cpu);
         }
-        self.rescue(inside);
+        let used = cpu.saturating_sub(m.watch.cpu.get());
+        if for_how_long >= start::time_slice().max(STUCK_AFTER) && used >= for_how_long / 2 {
+            self.rescue(inside);
+        }
     }
 }
