@@ -74,7 +74,8 @@ fn run_beside<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     rx.recv_timeout(WATCHDOG).expect("it goes on")
 }
 
-fn report(what: &str, mut waits: Vec<Duration>) {
+/// Sorts them, shows the spread, and returns the 99th percentile.
+fn report(what: &str, mut waits: Vec<Duration>) -> Duration {
     waits.sort();
     let at = |q: usize| waits[(waits.len() - 1) * q / 100];
     println!(
@@ -83,6 +84,18 @@ fn report(what: &str, mut waits: Vec<Duration>) {
         at(99),
         at(100)
     );
+    at(99)
+}
+
+/// By how much `sleep` overslept one millisecond, again and again.
+fn oversleeps(n: usize, sleep: fn(Duration)) -> Vec<Duration> {
+    let ms = Duration::from_millis(1);
+    let nap = |_| {
+        let begin = Instant::now();
+        sleep(ms);
+        begin.elapsed() - ms
+    };
+    (0..n).map(nap).collect()
 }
 
 #[test]
@@ -102,23 +115,23 @@ fn endless_loops_take_turns() {
     }
 }
 
+/// Without wake-up preemption the median is a slice or two. The bar for the 99th
+/// percentile is 5 ms on a machine that does nothing else; a thread of the OS beside
+/// the goroutine tells what this one does.
 #[test]
-fn a_sleeper_wakes_beside_endless_loops_on_every_processor() {
+fn a_sleeper_wakes_soon_beside_endless_loops_on_every_processor() {
     for procs in [1, 2] {
         let _alone = alone(procs);
         let hogs = Hogs::start(procs);
-        let late = run_beside(|| {
-            let ms = Duration::from_millis(1);
-            (0..300)
-                .map(|_| {
-                    let begin = Instant::now();
-                    task::sleep(ms);
-                    begin.elapsed() - ms
-                })
-                .collect::<Vec<_>>()
-        });
-        report(&format!("1 ms sleeper beside {procs} hogs, late"), late);
+        let thread = std::thread::spawn(|| oversleeps(1_000, std::thread::sleep));
+        let late = run_beside(|| oversleeps(1_000, task::sleep));
+        let of_thread = report("1 ms sleep of a thread, late", thread.join().unwrap());
+        let of_goroutine = report(&format!("of a goroutine beside {procs} hogs, late"), late);
         drop(hogs);
+        assert!(
+            of_goroutine < Duration::from_millis(5) + 5 * of_thread,
+            "p99 {of_goroutine:?}"
+        );
     }
 }
 

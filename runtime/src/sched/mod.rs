@@ -13,6 +13,7 @@
 //! | `timers.rs`, `poll.rs` | what wakes goroutines from outside |
 //! | `monitor.rs`, `watch.rs`, `thread_state.rs` | the thread that watches: its ticks; what it sees of Ps, of threads |
 //! | `theft.rs`, `stolen.rs`, `preempt.rs` | Ps are taken from threads; what becomes of these; parking by signal |
+//! | `wakeup.rs` | what was just woken displaces what has computed for long |
 //! | `start.rs`, `threads.rs` | how it all comes up; the threads of the Ms |
 //! | `sys.rs` | the system calls of preemption |
 //!
@@ -44,6 +45,7 @@ mod threads;
 mod timers;
 pub(crate) mod tls;
 pub(crate) mod wait;
+mod wakeup;
 mod watch;
 
 pub(crate) use inside::{Inside, current_g, is_inside};

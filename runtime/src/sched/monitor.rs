@@ -22,7 +22,7 @@ use super::lists::{self, SLEEP};
 use super::p::{self, P};
 use super::theft::{self, Batch};
 use super::thread_state::StateFiles;
-use super::{idle, poll, start, steal, sys, threads};
+use super::{idle, poll, start, steal, sys, threads, wakeup};
 use crate::clock::{self, Nanos};
 use std::io;
 use std::sync::OnceLock;
@@ -82,6 +82,13 @@ pub(super) struct Monitor {
     pub(super) late: bool,
     /// Look again soon.
     pub(super) hurry: bool,
+    /// A goroutine was woken from outside while every P is busy, and still waits.
+    pub(super) urgent: bool,
+    /// Look again at once, for its sake.
+    pub(super) look_again: bool,
+    /// No busy P has changed since the last tick: nobody else looks at timers and
+    /// netpoll.
+    pub(super) all_still: bool,
     /// Entries of the global and the bound queue for which no P is being taken yet.
     pub(super) unclaimed: usize,
     pub(super) files: StateFiles,
@@ -92,6 +99,8 @@ pub(super) struct Monitor {
     /// Some M was stuck inside in this tick, and how many the next rescue releases.
     stuck: bool,
     release: usize,
+    /// Another thread had the netpoll when the monitor wanted to look.
+    netpoll_is_taken: bool,
     planned: Nanos,
     idle_ticks: u32,
     decayed_at: Nanos,
@@ -105,6 +114,9 @@ pub(crate) fn run() -> ! {
         now: clock::now(),
         late: false,
         hurry: false,
+        urgent: false,
+        look_again: false,
+        all_still: false,
         unclaimed: 0,
         files: StateFiles::new(),
         batch: Batch::new(),
@@ -112,6 +124,7 @@ pub(crate) fn run() -> ! {
         stolen_seen: false,
         stuck: false,
         release: 1,
+        netpoll_is_taken: false,
         planned: LONG,
         idle_ticks: 0,
         decayed_at: 0,
@@ -130,6 +143,10 @@ impl Monitor {
         self.hurry = self.watch_outside(inside);
         let takers = theft::takers(inside);
         self.unclaimed = lists::global_len() + lists::bound_len();
+        self.urgent |= wakeup::take();
+        self.urgent &= lists::global_len() != 0;
+        self.look_again = false;
+        self.all_still = true;
         self.stuck = false;
         // Also those beyond `maxprocs`: they are to stop.
         for p in p::all() {
@@ -141,7 +158,10 @@ impl Monitor {
         }
         if !self.batch.is_empty() {
             self.batch.limit(takers);
-            self.batch.carry_out(inside, now);
+            // One P serves all that was woken.
+            self.urgent &= !self.batch.carry_out(inside, now);
+            // Something may have been queued since.
+            self.hurry = true;
         }
         self.serve_bound(inside);
         self.watch_stolen(inside);
@@ -172,16 +192,37 @@ impl Monitor {
             }
             ASLEEP.store(0, Ordering::Relaxed);
         } else {
-            self.planned = if self.hurry {
+            self.planned = if self.urgent && self.look_again {
+                wakeup::LOOK_AGAIN
+            } else if self.hurry {
                 SHORT.min(start::time_slice())
             } else {
                 LONG
             };
-            bell.wait(None, Some(Duration::from_nanos(self.planned)));
+            self.nap(bell);
         }
         // A swap, not a store: whoever kicked before it is seen below with what it
         // kicked for, and whoever kicks after it wakes us.
         KICKED.swap(0, Ordering::AcqRel);
+    }
+
+    /// Sleeps until the next tick, or until there is something that nobody else sees:
+    /// a timer that is set for an earlier time, and while the goroutines on all Ps only
+    /// compute, what is due and what comes over the netpoll.
+    fn nap(&mut self, bell: &sys::Bell) {
+        let mut until = self.now + self.planned;
+        let mut netpoll = None;
+        if SLEEP.idle_now() == 0 && (self.all_still || self.planned == LONG) {
+            until = until.min(wakeup::close_gate(until));
+            if self.all_still && !self.netpoll_is_taken {
+                netpoll = poll::descriptor();
+            }
+        }
+        let left = until.saturating_sub(clock::now());
+        if left != 0 {
+            bell.wait(netpoll, Some(Duration::from_nanos(left)));
+        }
+        wakeup::open_gate();
     }
 
     /// The queue of one P, beside idle ones.
@@ -216,11 +257,10 @@ impl Monitor {
         if due <= now {
             poll::collect_all_due(inside, now, &mut out);
         }
-        let unwatched = now.saturating_sub(poll::last_poll()) >= SHORT;
-        if unwatched {
-            poll::look(inside, now, &mut out);
-        }
+        let unwatched = self.all_still || now.saturating_sub(poll::last_poll()) >= SHORT;
+        self.netpoll_is_taken = unwatched && !poll::look(inside, now, &mut out);
         lists::FOREIGN_WOKEN.fetch_add(out.len() as u64, Ordering::Relaxed);
+        self.urgent |= out.len() != 0;
         inside.enqueue_all(&mut out);
         due < now + LONG || (unwatched && poll::anything_registered())
     }

@@ -43,6 +43,9 @@ pub(crate) struct P {
     /// The monitor gave it to a bound M last, although there was work in a queue. The
     /// monitor's alone.
     pub(crate) given_to_bound: Cell<bool>,
+    /// How much of its time may be spent on wake-up preemption, in ns, and when
+    /// that was reckoned. The monitor's alone.
+    pub(crate) budget: Cell<(u64, u64)>,
     /// Link in the idle list, under the scheduler's lock.
     pub(crate) next_idle: Cell<*const P>,
     /// It takes no part: not yet, or not any more. Under the scheduler's lock.
@@ -57,6 +60,9 @@ pub(crate) struct Shared {
     pub(crate) timers: Timers,
     /// Go through the scheduler loop at the next schedule: set by the monitor.
     pub(crate) attention: AtomicBool,
+    /// With `attention`: what was just woken goes before all that waits here. Set by
+    /// the monitor, cleared by the loop.
+    pub(crate) urgent: AtomicBool,
     pub(crate) counters: Counters,
 }
 
@@ -150,11 +156,13 @@ impl P {
             magazine: UnsafeCell::new(Magazine::new()),
             polled_at: Cell::new(0),
             given_to_bound: Cell::new(false),
+            budget: Cell::new((0, 0)),
             next_idle: Cell::new(ptr::null()),
             stopped: Cell::new(true),
             shared: CachePadded::new(Shared {
                 timers: Timers::new(),
                 attention: AtomicBool::new(false),
+                urgent: AtomicBool::new(false),
                 counters: Counters::default(),
             }),
         }

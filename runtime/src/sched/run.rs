@@ -70,10 +70,12 @@ fn find(inside: &mut Inside, m: &'static M) -> Option<GRef> {
     let asked = p.shared.attention.load(Ordering::Relaxed);
     // `next_here` counted the 61st before it sent us here.
     if asked || n % LOOP_EVERY <= 1 {
+        let mut urgent = false;
         if asked {
             p.shared.attention.store(false, Ordering::Relaxed);
+            urgent = p.shared.urgent.swap(false, Ordering::Relaxed);
         }
-        if idle::give_to_bound(inside, m, p) {
+        if !urgent && idle::give_to_bound(inside, m, p) {
             return None;
         }
         look_outside(inside, p, asked);

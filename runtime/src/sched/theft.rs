@@ -8,7 +8,7 @@ use super::inside::Inside;
 use super::lists;
 use super::m::M;
 use super::p::{self, P};
-use super::{idle, start, stolen};
+use super::{idle, start, stolen, wakeup};
 use crate::clock::Nanos;
 use crate::protocol::barrier;
 use crate::protocol::mword::Snapshot;
@@ -34,6 +34,8 @@ pub(super) struct Victim {
     pub(super) computes: bool,
     /// There is work that wants the P; otherwise it becomes idle.
     pub(super) for_work: bool,
+    /// For a goroutine that was just woken.
+    pub(super) urgent: bool,
     /// For how long its goroutine has had the P.
     pub(super) ran: Nanos,
 }
@@ -73,8 +75,10 @@ impl Batch {
         self.len == 0
     }
 
-    /// Step 4. The batch is empty afterwards.
-    pub(super) fn carry_out(&mut self, inside: &mut Inside, now: Nanos) {
+    /// Step 4. The batch is empty afterwards. Whether a P was taken for what was
+    /// just woken.
+    pub(super) fn carry_out(&mut self, inside: &mut Inside, now: Nanos) -> bool {
+        let mut served = false;
         let mut pending: [Option<(Victim, Snapshot)>; BATCH] = [None; BATCH];
         for (place, victim) in pending
             .iter_mut()
@@ -86,7 +90,8 @@ impl Batch {
         barrier::heavy();
         for (victim, word) in pending.into_iter().flatten() {
             let rt = victim.m.rt.load();
-            let robbed = if rt.is_inside() || rt != victim.rt {
+            let robbed = if rt.is_inside() || rt != victim.rt || (served && victim.urgent) {
+                // (One P serves all that was woken.)
                 None
             } else {
                 victim.m.word.rob(word)
@@ -99,6 +104,10 @@ impl Batch {
             let Some(p) = word.owned_p().and_then(p::get) else {
                 crate::abort::fatal("a P was stolen that there is not");
             };
+            served |= victim.urgent;
+            if victim.urgent {
+                wakeup::charge(p);
+            }
             if victim.computes {
                 FROM_COMPUTING.fetch_add(1, Ordering::Relaxed);
                 // First: the one who takes the P needs the CPU that this one has.
@@ -106,13 +115,14 @@ impl Batch {
             } else {
                 FROM_BLOCKED.fetch_add(1, Ordering::Relaxed);
             }
-            hand_over(inside, p, now);
+            hand_over(inside, p, victim.urgent, now);
         }
+        served
     }
 }
 
 /// Gives `p`, which is the monitor's, to whoever should run on it.
-fn hand_over(inside: &mut Inside, p: &'static P, now: Nanos) {
+fn hand_over(inside: &mut Inside, p: &'static P, urgent: bool, now: Nanos) {
     if p.index >= lists::procs() {
         return idle::rest_p(inside, p);
     }
@@ -122,7 +132,7 @@ fn hand_over(inside: &mut Inside, p: &'static P, now: Nanos) {
     let overdue = now.saturating_sub(lists::bound_since()) >= 2 * start::time_slice();
     // In turns: with many that compute the first is always overdue, and with many
     // in the queue that is never empty.
-    let bound_first = overdue && !p.given_to_bound.get();
+    let bound_first = overdue && !urgent && !p.given_to_bound.get();
     let wake = if bound_first || !queued {
         idle::claim_bound_for(&mut lists, p)
     } else {
@@ -134,8 +144,9 @@ fn hand_over(inside: &mut Inside, p: &'static P, now: Nanos) {
         wake => wake,
     };
     p.given_to_bound.set(bound_first);
-    // That was for the one who lost it.
-    p.shared.attention.store(false, Ordering::Relaxed);
+    // What was set before was for the one who lost it.
+    p.shared.urgent.store(urgent, Ordering::Relaxed);
+    p.shared.attention.store(urgent, Ordering::Relaxed);
     drop(lists);
     match wake {
         Some(wake) => idle::deliver(wake),

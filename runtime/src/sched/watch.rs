@@ -10,7 +10,7 @@ use super::monitor::Monitor;
 use super::p::P;
 use super::theft::Victim;
 use super::thread_state::ThreadState;
-use super::{lists, start, sys};
+use super::{lists, start, sys, wakeup};
 use crate::clock::Nanos;
 use crate::protocol::mword::Snapshot;
 use crate::protocol::rt::Count;
@@ -98,11 +98,18 @@ impl Monitor {
         let over = watch.ran(now) >= start::time_slice();
         self.hurry |= waits;
         let asked = watch.asked.get();
-        if waits && over {
+        let urgent = crowded && self.urgent && wakeup::may_displace(p, now);
+        if urgent {
+            // Perhaps it gives way by itself before the next look.
+            self.look_again = true;
+            p.shared.urgent.store(true, Ordering::Relaxed);
+        }
+        if (waits && over) || urgent {
             watch.asked.set(true);
             m.ask.store(1, Ordering::Relaxed);
             p.shared.attention.store(true, Ordering::Relaxed);
         }
+        self.all_still &= still;
         if !still {
             return;
         }
@@ -124,7 +131,8 @@ impl Monitor {
             ThreadState::Running => {
                 // CPU time, and not the clock on the wall: what the OS gives to
                 // others is not the goroutine's.
-                if !(waits && over && asked && watch.used(m) >= start::time_slice() / 2) {
+                let by_slice = waits && over && watch.used(m) >= start::time_slice() / 2;
+                if !(asked && (by_slice || urgent)) {
                     return;
                 }
                 true
@@ -146,6 +154,7 @@ impl Monitor {
             rt,
             computes,
             for_work: waits && !retires,
+            urgent: urgent && computes,
             ran: watch.ran(now),
         });
     }
