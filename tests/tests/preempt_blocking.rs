@@ -198,3 +198,23 @@ fn goroutines_wait_for_processes() {
         || (),
     );
 }
+
+#[test]
+fn a_ping_pong_on_the_only_processor_does_not_keep_the_queue_waiting() {
+    one_processor();
+    let game = PingPong::start(1);
+    for _ in 0..10 {
+        let (tx, rx) = mpsc::channel();
+        spawn(move || {
+            // Three of them: one is the spawner's `runnext`, the others wait in the queue.
+            for _ in 0..3 {
+                let tx = tx.clone();
+                spawn(move || tx.send(()).unwrap());
+            }
+        });
+        for _ in 0..3 {
+            rx.recv_timeout(WATCHDOG).expect("it gets its turn");
+        }
+    }
+    game.end();
+}

@@ -79,7 +79,9 @@ fn find(inside: &mut Inside, m: &'static M) -> Option<GRef> {
             return None;
         }
         look_outside(inside, p, asked);
-        if let Some(g) = by_turns(inside, p, asked, n / LOOP_EVERY) {
+        // What was just woken stands in the global queue.
+        let (asked, turn) = if urgent { (false, 1) } else { (asked, n / LOOP_EVERY) };
+        if let Some(g) = by_turns(inside, p, asked, turn) {
             return Some(g);
         }
     }
