@@ -145,6 +145,7 @@ impl Monitor {
         self.unclaimed = lists::global_len() + lists::bound_len();
         self.urgent |= wakeup::take();
         self.urgent &= lists::global_len() != 0;
+        self.hurry |= self.unclaimed > 0;
         self.look_again = false;
         self.all_still = true;
         self.stuck = false;

@@ -83,7 +83,11 @@ impl Watch {
 impl Monitor {
     /// One P. Notes what is to be stolen, and whether to look again soon.
     pub(super) fn watch(&mut self, inside: &Inside, p: &'static P) {
-        let Some((m, word)) = p.owner() else { return };
+        let Some((m, word)) = p.owner() else {
+            // Idle, or on its way from one M to another.
+            self.look_again |= self.urgent;
+            return;
+        };
         let (now, watch) = (self.now, &m.watch);
         let rt = m.rt.load();
         let still = watch.update(m, word, rt, p.counters().switches.get(), now);
