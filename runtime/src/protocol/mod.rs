@@ -27,4 +27,6 @@ pub(crate) mod spin;
 #[cfg(all(test, loom))]
 mod loom_models;
 #[cfg(all(test, loom))]
+mod loom_owner;
+#[cfg(all(test, loom))]
 mod loom_ring;
