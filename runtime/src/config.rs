@@ -52,6 +52,7 @@ pub enum Migration {
 ///
 /// What is set here has precedence over the environment variables
 /// (`GOWEFT_MAXPROCS`, `GOMAXPROCS`, `GOWEFT_STACK`), and they over the default.
+/// `GOWEFT_PREEMPT=off` has no setter: it keeps the runtime from sending signals.
 #[derive(Clone, Debug, Default)]
 #[must_use = "a Config has no effect until it is installed"]
 pub struct Config {
@@ -89,14 +90,15 @@ impl Config {
     }
 
     /// How long a goroutine may run while others wait: at least 100 us; 10 ms by
-    /// default. In this version the runtime only asks: the goroutine gives way
-    /// at its next call into the runtime.
+    /// default. Then it gives way at its next call into goweft; one that makes none is
+    /// stopped, together with its thread, by the signal SIGURG.
     pub fn time_slice(mut self, d: Duration) -> Config {
         self.time_slice = Some(d);
         self
     }
 
-    /// The most OS threads that run goroutines: 1 to 16,384; 10,000 by default.
+    /// The most OS threads that run goroutines: 1 to 16,384; 10,000 by default. At the
+    /// limit, which is told once on stderr, goroutines that block keep their processors.
     #[doc(alias = "SetMaxThreads")]
     pub fn max_threads(mut self, n: usize) -> Config {
         self.max_threads = Some(n);

@@ -21,8 +21,9 @@ use std::sync::atomic::Ordering;
 const BLOCKED_AFTER: Nanos = 900_000;
 /// So when none does.
 const IDLE_AFTER: Nanos = 9_000_000;
-/// No section inside takes nearly as long.
-const STUCK_AFTER: Nanos = 10_000_000;
+/// A thread inside spins for so long only if what it waits for is parked: one that the
+/// OS keeps from running, on a machine that is too small, comes back sooner.
+const STUCK_AFTER: Nanos = 100_000_000;
 /// Looks without a change that count as blocking where the OS does not say.
 const STILL_LOOKS: u32 = 5;
 

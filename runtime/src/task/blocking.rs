@@ -9,9 +9,9 @@ use crate::sched::Inside;
 /// returns, the goroutine waits for a processor to be free, and goes on. On a
 /// plain thread this only calls `f`.
 ///
-/// Worth it where `f` blocks for more than a few microseconds: the hand-over
-/// takes about as long. For what computes it is of no use, and makes
-/// more threads compete for the CPUs than there are processors.
+/// Without it, a call that blocks costs the others a millisecond: then the processor is
+/// taken. So this is worth it for what blocks often, for more than a few microseconds: the
+/// hand-over takes about as long. For what computes it is of no use.
 ///
 /// ```
 /// let text = goweft::blocking(|| std::fs::read_to_string("/proc/self/comm"))?;
