@@ -80,7 +80,11 @@ fn find(inside: &mut Inside, m: &'static M) -> Option<GRef> {
         }
         look_outside(inside, p, asked);
         // What was just woken stands in the global queue.
-        let (asked, turn) = if urgent { (false, 1) } else { (asked, n / LOOP_EVERY) };
+        let (asked, turn) = if urgent {
+            (false, 1)
+        } else {
+            (asked, n / LOOP_EVERY)
+        };
         if let Some(g) = by_turns(inside, p, asked, turn) {
             return Some(g);
         }

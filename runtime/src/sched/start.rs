@@ -9,8 +9,8 @@ use crate::config;
 use crate::protocol::barrier;
 use goweft_stacks::{Class, overflow};
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::thread;
 
 static STARTED: AtomicBool = AtomicBool::new(false);
