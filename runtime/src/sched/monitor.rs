@@ -180,7 +180,9 @@ impl Monitor {
     fn sleep(&mut self) {
         let Some(bell) = BELL.get() else { return };
         let all_idle = SLEEP.idle_now() >= lists::procs();
-        self.idle_ticks = if all_idle { self.idle_ticks + 1 } else { 0 };
+        // Work beside idle Ps only waits for a thread that the system refused.
+        let rests = all_idle && !idle::there_is_work();
+        self.idle_ticks = if rests { self.idle_ticks + 1 } else { 0 };
         let deep = self.idle_ticks > IDLE_TICKS;
         if deep {
             ASLEEP.store(1, Ordering::Relaxed);

@@ -61,13 +61,14 @@ pub(super) fn start() -> io::Result<()> {
 fn make_when_wanted() {
     loop {
         futex_wait(&WANTED, 0, None);
-        while WANTED.load(Ordering::Acquire) != 0 {
+        // Before the making: whoever asks meanwhile may come too late for this one,
+        // which may be busy already.
+        while WANTED.swap(0, Ordering::AcqRel) != 0 {
             if let Err(e) = make_machine() {
                 complain(&e);
+                // Whoever still wants one then is asked for by the monitor.
                 thread::sleep(AFTER_REFUSAL);
             }
-            // After the making: meanwhile nobody need ask.
-            WANTED.store(0, Ordering::Release);
         }
     }
 }
