@@ -115,8 +115,9 @@ fn endless_loops_take_turns() {
     }
 }
 
-/// Without wake-up preemption the median is a slice or two. One round of five must hold
-/// the bar: a machine that is busy with other things makes threads of the OS late as well.
+/// Without wake-up preemption the median is a slice or two. A machine that is busy with
+/// other things makes threads of the OS late as well: what a thread that sleeps beside
+/// says is taken off, and one round of ten must hold the bar.
 #[test]
 fn a_sleeper_wakes_soon_beside_endless_loops_on_every_processor() {
     const BAR: Duration = Duration::from_millis(5);
