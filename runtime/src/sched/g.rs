@@ -124,6 +124,9 @@ pub(crate) struct G {
     /// `task::park`'s permit: the id of the goroutine it is for, and a state.
     pub(crate) permit: AtomicU64,
     pub(crate) spawned_at: Cell<Option<&'static Location<'static>>>,
+    /// Depth of `no_preempt`: its thread is not parked. Read by the handler on
+    /// the thread that runs it.
+    pub(crate) no_preempt: Cell<u16>,
     pub(crate) entry: UnsafeCell<MaybeUninit<Entry>>,
 }
 

@@ -16,7 +16,7 @@ use super::g::{self, GList, GRef, Kind};
 use super::inside::Inside;
 use super::m::M;
 use super::p::P;
-use super::{entry, idle, lists, steal};
+use super::{entry, idle, lists, steal, wakeup};
 use crate::clock::{self, NEVER, Nanos};
 use crate::protocol::gword::{Parked, Ready, Ticket};
 use crate::sys;
@@ -156,7 +156,10 @@ impl Inside {
                     self.push_local(p, g);
                 }
             }
-            None => lists::lock(self).append_global(list),
+            None => {
+                lists::lock(self).append_global(list);
+                wakeup::woken_outside();
+            }
         }
         idle::wake_for_work(self);
     }
@@ -183,6 +186,7 @@ impl Inside {
             Some(p) => self.push_next(p, g),
             None => {
                 lists::lock(self).push_global(g);
+                wakeup::woken_outside();
                 idle::wake_for_work(self);
             }
         }
@@ -213,7 +217,10 @@ impl Inside {
                     self.push_local(p, old);
                 }
             }
-            None => lists::lock(self).push_global(g),
+            None => {
+                lists::lock(self).push_global(g);
+                wakeup::woken_outside();
+            }
         }
         idle::wake_for_work(self);
     }
@@ -432,6 +439,9 @@ unsafe extern "C" fn commit_global(left: Context, data: *mut ()) {
     // SAFETY: the context that was switched to is inside.
     let mut inside = std::mem::ManuallyDrop::new(unsafe { Inside::resume() });
     lists::lock(&inside).push_global(g);
+    if inside.p().is_none() {
+        wakeup::notice();
+    }
     idle::wake_for_work(&mut inside);
 }
 
