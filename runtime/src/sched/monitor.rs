@@ -137,6 +137,8 @@ pub(super) struct Monitor {
     decayed_at: Nanos,
     /// Looks at the free stacks before it sleeps without a timeout.
     decays_left: u32,
+    /// Of all Ps together, at the last tick.
+    switches: u64,
     limits_read_at: Nanos,
 }
 
@@ -165,6 +167,7 @@ pub(crate) fn run() -> ! {
         idle_ticks: 0,
         decayed_at: 0,
         decays_left: DECAYS,
+        switches: 0,
         limits_read_at: clock::now(),
     };
     loop {
@@ -227,7 +230,10 @@ impl Monitor {
         let Some(bell) = BELL.get() else { return };
         let all_idle = SLEEP.idle_now() >= lists::procs();
         // Work beside idle Ps only waits for a thread that the system refused.
-        if !all_idle {
+        // Goroutines that came and ended between two ticks have left stacks too.
+        let switches = p::all().map(|p| p.counters().switches.get()).sum();
+        if !all_idle || self.switches != switches {
+            self.switches = switches;
             self.decays_left = DECAYS;
         }
         if !all_idle || idle::there_is_work() {
