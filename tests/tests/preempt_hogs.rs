@@ -115,6 +115,46 @@ fn endless_loops_take_turns() {
     }
 }
 
+/// How often threads were stopped while a goroutine computed for 60 ms in `how` beside one
+/// that keeps taking its processor.
+fn stopped_while_computing(how: fn(&dyn Fn())) -> u64 {
+    let stop = Arc::new(AtomicBool::new(false));
+    let before = runtime::metrics();
+    let hog = spawn({
+        let stop = stop.clone();
+        move || {
+            how(&|| {
+                while !stop.load(Ordering::Relaxed) {
+                    spin_loop();
+                }
+            })
+        }
+    });
+    let deadline = Instant::now() + WATCHDOG;
+    // Computes as well, so that it wants the processor for long.
+    run_beside(move || {
+        while runtime::metrics().taken_from_computing < before.taken_from_computing + 5 {
+            assert!(Instant::now() < deadline, "its processor is never taken");
+            let until = Instant::now() + Duration::from_millis(2);
+            while Instant::now() < until {
+                spin_loop();
+            }
+            task::sleep(Duration::from_millis(1));
+        }
+    });
+    let stopped = runtime::metrics().preemptions - before.preemptions;
+    stop.store(true, Ordering::Relaxed);
+    hog.join().unwrap();
+    stopped
+}
+
+#[test]
+fn in_no_preempt_a_thread_loses_its_processor_and_is_not_stopped() {
+    let _alone = alone(1);
+    assert_ne!(stopped_while_computing(|f| f()), 0);
+    assert_eq!(stopped_while_computing(|f| goweft::no_preempt(f)), 0);
+}
+
 /// Without wake-up preemption the median is a slice or two. A machine that is busy with
 /// other things makes threads of the OS late as well: what a thread that sleeps beside
 /// says is taken off, and one round of ten must hold the bar.

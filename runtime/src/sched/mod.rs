@@ -52,6 +52,7 @@ pub(crate) mod wait;
 mod wakeup;
 mod watch;
 
+pub(crate) use g::GRef;
 pub(crate) use inside::{Inside, current_g, is_inside};
 pub(crate) use lists::procs;
 pub(crate) use m::count as machines;

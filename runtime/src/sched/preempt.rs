@@ -80,7 +80,7 @@ fn park(m: &'static M) {
     let Some(g) = (unsafe { GRef::from_nullable(m.g.get()) }) else {
         return m.req.store(0, Ordering::Relaxed);
     };
-    if g.no_preempt.get() != 0 {
+    if g.no_preempt.get() {
         return m.req.store(0, Ordering::Relaxed);
     }
     if deferral::is_deferred() {
