@@ -32,8 +32,15 @@ fn alone(procs: usize) -> MutexGuard<'static, ()> {
 /// Runs `turn`, which does not call goweft, again and again in some goroutines, on so
 /// many processors, for a while. It is preempted, and all of them end.
 fn hot(procs: usize, turn: impl Fn(u64) + Clone + Send + 'static) {
-    let parked = busy(procs, turn);
-    assert!(parked > 20, "{parked} preemptions");
+    let mut parked = 0;
+    // On a machine that is busy with other things one run may not be long enough.
+    for _ in 0..5 {
+        parked += busy(procs, turn.clone());
+        if parked > 20 {
+            return;
+        }
+    }
+    panic!("{parked} preemptions");
 }
 
 /// As `hot`, for what also gives way by itself; how many preemptions there were.
