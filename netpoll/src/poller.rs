@@ -14,7 +14,7 @@ use crate::{descriptor::Descriptor, kick, slab::Slab, sys, waiter::Waiter};
 use mio::{Events, Interest, Poll, Registry, Token, Waker, event::Event, unix::SourceFd};
 use std::{
     fmt, io,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     sync::{
         Arc, Mutex, MutexGuard, TryLockError,
         atomic::{AtomicUsize, Ordering},
@@ -37,6 +37,8 @@ pub struct Poller {
     shared: Arc<Shared>,
     kick: kick::Flag,
     waker: Waker,
+    /// The epoll descriptor, which `polled` owns.
+    epoll: RawFd,
     /// Held by the thread that polls. Tried, never waited for.
     polled: Mutex<Polled>,
 }
@@ -84,6 +86,7 @@ impl Poller {
             }),
             kick: kick::Flag::new(),
             waker,
+            epoll: poll.as_raw_fd(),
             polled: Mutex::new(Polled {
                 poll,
                 events: Events::with_capacity(CAPACITY),
@@ -181,6 +184,15 @@ impl Poller {
     #[must_use]
     pub fn registered(&self) -> usize {
         self.shared.registered.load(Ordering::Relaxed)
+    }
+}
+
+/// Readable when there may be events: for a thread that waits for other things as well, and
+/// then polls without waiting.
+impl AsFd for Poller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is open until `polled` is dropped, with `self`.
+        unsafe { BorrowedFd::borrow_raw(self.epoll) }
     }
 }
 

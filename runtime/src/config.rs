@@ -53,7 +53,8 @@ pub enum Migration {
 ///
 /// What is set here has precedence over the environment variables
 /// (`GOWEFT_MAXPROCS`, `GOMAXPROCS`, `GOWEFT_CONTAINER`, `GOWEFT_STACK`), and they
-/// over the default.
+/// over the default. `GOWEFT_PREEMPT=off` has no setter: it keeps the runtime from
+/// sending signals.
 #[derive(Clone, Debug, Default)]
 #[must_use = "a Config has no effect until it is installed"]
 pub struct Config {
@@ -97,14 +98,15 @@ impl Config {
     }
 
     /// How long a goroutine may run while others wait: at least 100 us; 10 ms by
-    /// default. In this version the runtime only asks: the goroutine gives way
-    /// at its next call into the runtime.
+    /// default. Then it gives way at its next call into goweft; one that makes none is
+    /// stopped, together with its thread, by the signal SIGURG.
     pub fn time_slice(mut self, d: Duration) -> Config {
         self.time_slice = Some(d);
         self
     }
 
-    /// The most OS threads that run goroutines: 1 to 16,384; 10,000 by default.
+    /// The most OS threads that run goroutines: 1 to 16,384; 10,000 by default. At the
+    /// limit, which is told once on stderr, goroutines that block keep their processors.
     #[doc(alias = "SetMaxThreads")]
     pub fn max_threads(mut self, n: usize) -> Config {
         self.max_threads = Some(n);
@@ -298,6 +300,7 @@ pub(crate) struct Settings {
     max_threads: usize,
     affinity: Option<Vec<usize>>,
     panic: PanicPolicy,
+    preempt: bool,
 }
 
 /// Puts everything together, at the start. Says on stderr which variables of the
@@ -324,12 +327,18 @@ pub(crate) fn settle() -> &'static Settings {
         max_threads: config.max_threads.unwrap_or(10_000),
         affinity: config.affinity,
         panic: config.panic,
+        preempt: env::preempt(),
     })
 }
 
 /// The most Ms there may be.
 pub(crate) fn max_threads() -> usize {
     SETTINGS.get().map_or(10_000, |s| s.max_threads)
+}
+
+/// Whether threads that compute for too long are parked by signal.
+pub(crate) fn preempts_by_signal() -> bool {
+    SETTINGS.get().is_none_or(|s| s.preempt)
 }
 
 /// Whether quotas count.

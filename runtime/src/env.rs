@@ -43,6 +43,21 @@ pub(crate) fn stack_class() -> Option<Class> {
     class
 }
 
+/// `GOWEFT_PREEMPT`: `off` means that no signals are sent.
+pub(crate) fn preempt() -> bool {
+    let Some((name, value)) = first_of(&["GOWEFT_PREEMPT"]) else {
+        return true;
+    };
+    match value.to_str().map(str::trim) {
+        Some("off") => false,
+        Some("on") => true,
+        _ => {
+            complain(name, &value, "on or off");
+            true
+        }
+    }
+}
+
 fn first_of(names: &[&'static str]) -> Option<(&'static str, OsString)> {
     names.iter().find_map(|name| {
         std::env::var_os(name)

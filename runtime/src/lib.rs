@@ -116,11 +116,12 @@
 //!
 //! # Blocking and computing
 //!
-//! At most [`runtime::maxprocs`] goroutines run at the same time. Whoever calls into the
-//! kernel or into code that waits in its own way (a file, a lock of std, a C
-//! library) keeps its processor meanwhile; [`blocking`] lends it to others. In this version
-//! a goroutine that computes gives way only when it calls into goweft, or by
-//! [`task::yield_now`].
+//! At most [`runtime::maxprocs`] goroutines run at the same time, and none keeps a processor
+//! from the others. One that computes for longer than a time slice
+//! ([`Config::time_slice`]) while others wait gives way, wherever it is: at its next call into
+//! goweft, or else its thread is stopped for a while and another one goes on. One that
+//! blocks in the kernel or in code that waits in its own way (a file, a lock of std, a C
+//! library) loses its processor after a millisecond; [`blocking`] gives it away at once.
 //!
 //! # Threads
 //!
@@ -195,7 +196,7 @@ pub use goweft_macros::{go, main, select, test};
 pub use preempt_safe::PreemptSafe;
 #[cfg(not(loom))]
 pub use task::{
-    Builder, JoinHandle, Scope, ScopedJoinHandle, block_on, blocking, run, scope, spawn,
+    Builder, JoinHandle, Scope, ScopedJoinHandle, block_on, blocking, no_preempt, run, scope, spawn,
 };
 
 /// What the macros expand to.

@@ -15,6 +15,7 @@ where
     let spec = Spec {
         class: None,
         name: None,
+        pinned: false,
         at: Location::caller(),
     };
     if let Err(e) = task::detached(f, spec) {

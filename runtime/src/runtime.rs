@@ -2,7 +2,7 @@
 //! have done.
 
 use crate::limits;
-use crate::sched::{self, entry, lists, m, p, start};
+use crate::sched::{self, entry, lists, m, monitor, p, preempt, start, theft};
 use goweft_stacks::Stats;
 use std::sync::atomic::Ordering;
 
@@ -88,6 +88,15 @@ pub struct Metrics {
     pub polls: u64,
     /// Goroutines that timers or the netpoll woke.
     pub woken: u64,
+    /// Times that a processor was taken from a thread that blocked in the kernel.
+    pub taken_from_blocked: u64,
+    /// Times that a processor was taken from a goroutine that computed while others
+    /// waited.
+    pub taken_from_computing: u64,
+    /// Times that a thread without a processor was stopped because it computed.
+    pub preemptions: u64,
+    /// Times that the runtime's last resort was used: 0, or a bug.
+    pub rescues: u64,
     /// OS threads made to run goroutines.
     pub threads: usize,
     /// Goroutines that may run at the same time.
@@ -115,6 +124,8 @@ pub fn metrics() -> Metrics {
     };
     let inside = sched::Inside::enter();
     let timers = p::all().map(|p| p.timers().len(&inside)).sum();
+    // Inside: it takes locks that others wait for inside.
+    let stacks = goweft_stacks::stats();
     drop(inside);
     Metrics {
         goroutines: entry::live(),
@@ -128,10 +139,14 @@ pub fn metrics() -> Metrics {
         overflows: sum(|c| &c.overflows),
         polls: sum(|c| &c.polls),
         woken: sum(|c| &c.woken) + lists::FOREIGN_WOKEN.load(Ordering::Relaxed),
+        taken_from_blocked: theft::FROM_BLOCKED.load(Ordering::Relaxed),
+        taken_from_computing: theft::FROM_COMPUTING.load(Ordering::Relaxed),
+        preemptions: preempt::PARKED.load(Ordering::Relaxed),
+        rescues: monitor::RESCUES.load(Ordering::Relaxed),
         threads: m::count(),
         maxprocs: sched::procs(),
         idle_procs: lists::SLEEP.idle_now(),
         timers,
-        stacks: goweft_stacks::stats(),
+        stacks,
     }
 }

@@ -1,6 +1,6 @@
 //! The system calls of the runtime: futexes, memory that is wiped on fork,
 //! threads. The only file of this crate that calls libc outside `net`, `signal`,
-//! `limits` and their own `sys.rs` files.
+//! `limits`, `sched` and their own `sys.rs` files.
 
 use std::io;
 use std::sync::atomic::AtomicU32;
@@ -57,6 +57,31 @@ pub(crate) fn in_forked_children(f: extern "C" fn()) -> io::Result<()> {
         0 => Ok(()),
         e => Err(io::Error::from_raw_os_error(e)),
     }
+}
+
+/// Asks for [`membarrier`]. Once, at start: while other threads run it takes
+/// milliseconds. False: the system does not have it, or a sandbox refuses it.
+pub(crate) fn register_membarrier() -> bool {
+    // SAFETY: no memory involved.
+    let registered = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_REGISTER, 0, 0) == 0 };
+    // By effect: an emulator may know the one and not the other.
+    registered && try_membarrier()
+}
+
+/// Makes every thread of this process that runs now execute a full fence.
+pub(crate) fn membarrier() {
+    if !try_membarrier() {
+        crate::abort::fatal("membarrier, which worked at the start, is refused now");
+    }
+}
+
+/// `MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED` and `MEMBARRIER_CMD_PRIVATE_EXPEDITED`.
+const MEMBARRIER_REGISTER: i32 = 1 << 4;
+const MEMBARRIER: i32 = 1 << 3;
+
+fn try_membarrier() -> bool {
+    // SAFETY: no memory involved.
+    unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER, 0, 0) == 0 }
 }
 
 /// Zeroed pages of our own, never given back. With `wipe_on_fork` a forked

@@ -261,16 +261,66 @@ fn stack_sizes_that_are_allowed_spawn() {
     }
 }
 
+/// Beside goroutines that change threads, on more processors than one.
 #[test]
-fn pinned_is_refused_not_ignored() {
-    let e = Builder::new().pinned(true).spawn(|| ()).unwrap_err();
-    assert_eq!(e.kind(), ErrorKind::Unsupported);
-    Builder::new()
-        .pinned(false)
-        .spawn(|| ())
-        .unwrap()
-        .join()
-        .unwrap();
+fn a_pinned_goroutine_stays_on_its_thread_whatever_it_waits_for() {
+    goweft::runtime::set_maxprocs(2);
+    let (tx, rx) = goweft::channel::bounded(0);
+    let work = |i: usize| {
+        let rx = rx.clone();
+        let meet = move || {
+            let here = std::thread::current().id();
+            let mut moved = false;
+            for round in 0..200 {
+                rx.recv().unwrap();
+                moved |= std::thread::current().id() != here;
+                task::yield_now();
+                moved |= std::thread::current().id() != here;
+                if round % 20 == 0 {
+                    task::sleep(Duration::from_micros(100));
+                    moved |= std::thread::current().id() != here;
+                    goweft::blocking(std::thread::yield_now);
+                    task::yield_now();
+                    moved |= std::thread::current().id() != here;
+                }
+            }
+            moved
+        };
+        let pinned = i.is_multiple_of(2);
+        (pinned, Builder::new().pinned(pinned).spawn(meet).unwrap())
+    };
+    let meeting: Vec<_> = (0..16).map(work).collect();
+    for i in 0..16 * 200 {
+        tx.send(i).unwrap();
+    }
+    let mut free_ones_moved = false;
+    for (pinned, h) in meeting {
+        let moved = h.join().unwrap();
+        assert!(!(pinned && moved), "a pinned goroutine changed threads");
+        free_ones_moved |= moved;
+    }
+    assert!(free_ones_moved, "nobody ever moves: this shows nothing");
+}
+
+/// Each waits for the other by yielding only.
+#[test]
+fn pinned_goroutines_that_yield_let_others_run() {
+    let (pinned_turn, turns) = (Arc::new(AtomicUsize::new(0)), 200);
+    let play = |me: usize| {
+        let turn = pinned_turn.clone();
+        move || {
+            for i in 0..turns {
+                while turn.load(Ordering::Acquire) != 3 * i + me {
+                    task::yield_now();
+                }
+                turn.store(3 * i + me + 1, Ordering::Release);
+            }
+        }
+    };
+    let players = [0, 1, 2].map(|me| Builder::new().pinned(me != 1).spawn(play(me)).unwrap());
+    for h in players {
+        h.join().unwrap();
+    }
 }
 
 struct Flag(mpsc::SyncSender<()>);

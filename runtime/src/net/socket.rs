@@ -28,7 +28,9 @@ use crate::sched::{self, Inside, WaitReason, poll};
 use goweft_netpoll::{Descriptor, Direction, Finished, Prepared, Seen, Wait};
 use socket2::SockRef;
 use std::io::{self, ErrorKind};
+use std::mem::ManuallyDrop;
 use std::net::Shutdown;
+use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -52,8 +54,45 @@ pub(crate) struct Socket<S> {
 struct Registration {
     /// Or the error number of the attempt: conversions from a descriptor cannot
     /// fail, so the first operation says it.
-    descriptor: Result<Descriptor, i32>,
+    descriptor: Result<Registered, i32>,
     fd: RawFd,
+}
+
+/// A descriptor that is made and dropped with preemption deferred: both take the
+/// lock of its record, for which the poller spins.
+struct Registered(ManuallyDrop<Descriptor>);
+
+impl Registered {
+    /// Never inlined: the rule of `deferral.rs`.
+    #[inline(never)]
+    fn new(fd: BorrowedFd<'_>) -> Result<Registered, i32> {
+        let before = sched::deferral::defer();
+        let added = poll::poller().map(|poller| poller.add(fd));
+        sched::deferral::allow(before);
+        match added {
+            Some(Ok(descriptor)) => Ok(Registered(ManuallyDrop::new(descriptor))),
+            Some(Err(e)) => Err(e.raw_os_error().unwrap_or(libc::ENOMEM)),
+            None => Err(libc::ENOSYS),
+        }
+    }
+}
+
+impl Drop for Registered {
+    #[inline(never)]
+    fn drop(&mut self) {
+        let before = sched::deferral::defer();
+        // SAFETY: once, by the drop of its owner, and not used afterwards.
+        unsafe { ManuallyDrop::drop(&mut self.0) };
+        sched::deferral::allow(before);
+    }
+}
+
+impl Deref for Registered {
+    type Target = Descriptor;
+    #[inline]
+    fn deref(&self) -> &Descriptor {
+        &self.0
+    }
 }
 
 impl Drop for Registration {
@@ -76,11 +115,7 @@ impl<S: AsFd> Socket<S> {
         sched::start::ensure();
         let fd = inner.as_fd();
         let registration = Registration {
-            descriptor: match poll::poller().map(|poller| poller.add(fd)) {
-                Some(Ok(descriptor)) => Ok(descriptor),
-                Some(Err(e)) => Err(e.raw_os_error().unwrap_or(libc::ENOMEM)),
-                None => Err(libc::ENOSYS),
-            },
+            descriptor: Registered::new(fd),
             fd: fd.as_raw_fd(),
         };
         Socket {

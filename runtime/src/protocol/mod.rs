@@ -12,6 +12,7 @@
 )]
 
 pub(crate) mod atomic;
+pub(crate) mod barrier;
 pub(crate) mod choice;
 pub(crate) mod completion_word;
 pub(crate) mod gword;
@@ -19,8 +20,10 @@ pub(crate) mod local_queue;
 pub(crate) mod mutex_word;
 pub(crate) mod mword;
 pub(crate) mod poll_gate;
+pub(crate) mod preempted;
 pub(crate) mod read_bias;
 pub(crate) mod ring;
+pub(crate) mod rt;
 pub(crate) mod runnext;
 pub(crate) mod sleep;
 pub(crate) mod spin;
@@ -33,6 +36,8 @@ mod loom_completion;
 mod loom_models;
 #[cfg(all(test, loom))]
 mod loom_mutex;
+#[cfg(all(test, loom))]
+mod loom_owner;
 #[cfg(all(test, loom))]
 mod loom_read_bias;
 #[cfg(all(test, loom))]

@@ -19,17 +19,23 @@
 //! | Owns/Pending -> Stolen | self | `blocking()`: P is given away first-hand |
 //! | Pending -> Owns | self, at enter | a theft is called off |
 //! | Stolen -> None | self | enters, finds an idle P or leaves its goroutine |
-//! | Stolen/None -> Waiting | self | a bound goroutine without a P |
-//! | Waiting -> Claimed | whoever will wake it, exactly one | it holds a P for it |
+//! | Owns -> Pending | monitor | a theft begins |
+//! | Pending -> Owns | monitor | it is called off: the thread is inside |
+//! | Pending -> Stolen | monitor | after the heavy barrier the thread is outside |
+//! | Stolen -> Owns(p) | monitor | a P is given back in place |
+//! | Stolen/None -> Waiting | self | a bound goroutine without a P; the handler |
+//! | Waiting -> Claimed | whoever will wake it, exactly one | it holds a P for it, or rescue |
 //! | Claimed -> Owns(p) | self | woken with `next_p` |
+//! | Claimed -> Stolen | self | woken without: rescue |
 //!
-//! Owns -> Pending -> Stolen by the monitor (theft) needs nothing of the rest
-//! of the runtime that is not here: every transition by self tolerates
-//! Pending, and enter resolves it.
+//! A CAS that fails means that somebody else was first: reload, never wait for
+//! the other side. Every transition by self tolerates Pending, and enter
+//! resolves it.
 //!
 //! Orderings: the CAS to Owns acquires, and every CAS away from Owns releases,
 //! the data of the P; the claim is AcqRel so that `next_p`, written after it, is
-//! the claimer's alone.
+//! the claimer's alone. A theft acquires the data through `rt` (`rt.rs`): the thread
+//! that is robbed does not take part in the CAS.
 
 use super::atomic::{AtomicU64, Ordering};
 
@@ -55,6 +61,13 @@ const P: u64 = 0xffff << P_SHIFT;
 pub(crate) struct Snapshot(u64);
 
 impl Snapshot {
+    /// All of it: no two ownerships of an M have the same bits, and Stolen has
+    /// the same again only when rescue released it without a P.
+    #[inline]
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
+
     #[inline]
     pub(crate) fn state(self) -> State {
         match self.0 & STATE {
@@ -68,11 +81,6 @@ impl Snapshot {
         }
     }
 
-    #[inline]
-    pub(crate) fn owns(self) -> bool {
-        self.0 & STATE == State::Owns as u64
-    }
-
     /// The P, when the machine owns one.
     pub(crate) fn owned_p(self) -> Option<usize> {
         matches!(self.state(), State::Owns | State::Pending)
@@ -81,6 +89,12 @@ impl Snapshot {
 
     fn with(self, state: State) -> u64 {
         (self.0 & !STATE) | state as u64
+    }
+
+    /// The next ownership.
+    fn owning(self, p: usize) -> Snapshot {
+        let seq = ((self.0 >> SEQ_SHIFT) + 1) << SEQ_SHIFT;
+        Snapshot(seq | (p as u64) << P_SHIFT | State::Owns as u64)
     }
 }
 
@@ -103,31 +117,66 @@ impl MWord {
         self.0.store(State::None as u64, Ordering::Release);
     }
 
-    /// None or Claimed -> Owns(p). Nobody else writes in None; in Claimed the
-    /// claimer is done with the word.
-    pub(crate) fn own(&self, p: usize) {
-        let w = self.0.load(Ordering::Relaxed);
-        let next = ((w >> SEQ_SHIFT) + 1) << SEQ_SHIFT | (p as u64) << P_SHIFT | State::Owns as u64;
-        let won = self
-            .0
-            .compare_exchange(w, next, Ordering::AcqRel, Ordering::Relaxed);
-        assert!(
-            won.is_ok() && matches!(Snapshot(w).state(), State::None | State::Claimed),
-            "an M took a P while its word was somebody else's"
-        );
+    /// None -> Absent: there will be no thread.
+    pub(crate) fn uninit(&self) {
+        self.0.store(State::Absent as u64, Ordering::Release);
     }
 
-    /// Pending -> Owns at enter. False: the monitor was first, look again.
+    /// None or Claimed -> Owns(p). Nobody else writes in None; in Claimed the
+    /// claimer is done with the word. Returns the word now.
+    pub(crate) fn own(&self, p: usize) -> Snapshot {
+        let seen = self.load();
+        let next = seen.owning(p);
+        let won = self.cas(seen, next.0);
+        assert!(
+            won && matches!(seen.state(), State::None | State::Claimed),
+            "an M took a P while its word was somebody else's"
+        );
+        next
+    }
+
+    fn cas(&self, seen: Snapshot, next: u64) -> bool {
+        self.0
+            .compare_exchange(seen.0, next, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Owns -> Pending, by the monitor. None: the thread was first. The heavy barrier
+    /// and a look at `rt` come next, then [`rob`](Self::rob) or [`keep`](Self::keep).
+    #[must_use]
+    pub(crate) fn pend(&self, seen: Snapshot) -> Option<Snapshot> {
+        let next = Snapshot(seen.with(State::Pending));
+        (seen.state() == State::Owns && self.cas(seen, next.0)).then_some(next)
+    }
+
+    /// Pending -> Stolen, by the monitor, which saw `rt` even after the barrier: the
+    /// P is the caller's. None: the thread has entered and kept it.
+    #[must_use]
+    pub(crate) fn rob(&self, pending: Snapshot) -> Option<Snapshot> {
+        let next = Snapshot(pending.with(State::Stolen) & !P);
+        self.cas(pending, next.0).then_some(next)
+    }
+
+    /// Stolen -> Owns(p), by the monitor, which holds p. False: the thread was first,
+    /// and p is still the caller's.
+    #[must_use]
+    pub(crate) fn give_back(&self, stolen: Snapshot, p: usize) -> bool {
+        debug_assert_eq!(stolen.state(), State::Stolen);
+        self.cas(stolen, stolen.owning(p).0)
+    }
+
+    /// Claimed -> Stolen: woken without a P.
+    pub(crate) fn release(&self) {
+        let seen = self.load();
+        debug_assert_eq!(seen.state(), State::Claimed);
+        let won = self.cas(seen, seen.with(State::Stolen));
+        debug_assert!(won);
+    }
+
+    /// Pending -> Owns: at enter, or by the monitor. False: the other side was first.
     #[cold]
     pub(crate) fn keep(&self, seen: Snapshot) -> bool {
-        self.0
-            .compare_exchange(
-                seen.0,
-                seen.with(State::Owns),
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            )
-            .is_ok()
+        self.cas(seen, seen.with(State::Owns))
     }
 
     /// Owns or Pending -> None. The caller is inside, so no theft completes.
@@ -157,41 +206,18 @@ impl MWord {
 
     /// Stolen -> None. False: the P was given back in place, look again.
     pub(crate) fn forget(&self, seen: Snapshot) -> bool {
-        self.0
-            .compare_exchange(
-                seen.0,
-                seen.with(State::None),
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            )
-            .is_ok()
+        self.cas(seen, seen.with(State::None))
     }
 
     /// Stolen or None -> Waiting. False: look again.
     pub(crate) fn wait(&self, seen: Snapshot) -> bool {
         debug_assert!(matches!(seen.state(), State::Stolen | State::None));
-        self.0
-            .compare_exchange(
-                seen.0,
-                seen.with(State::Waiting),
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            )
-            .is_ok()
+        self.cas(seen, seen.with(State::Waiting))
     }
 
     /// Waiting -> Claimed: the caller, and nobody else, will wake this M.
     pub(crate) fn claim(&self) -> bool {
         let seen = self.load();
-        seen.state() == State::Waiting
-            && self
-                .0
-                .compare_exchange(
-                    seen.0,
-                    seen.with(State::Claimed),
-                    Ordering::AcqRel,
-                    Ordering::Relaxed,
-                )
-                .is_ok()
+        seen.state() == State::Waiting && self.cas(seen, seen.with(State::Claimed))
     }
 }

@@ -40,6 +40,12 @@ impl PollGate {
     /// Step 2: a timer at `when` has been published. True: kick the poller.
     pub(crate) fn must_kick(&self, when: u64) -> bool {
         fence(Ordering::SeqCst);
+        self.is_late(when)
+    }
+
+    /// As `must_kick`, for one more gate after the fence of the first.
+    #[inline]
+    pub(crate) fn is_late(&self, when: u64) -> bool {
         when < self.0.load(Ordering::Relaxed)
     }
 }

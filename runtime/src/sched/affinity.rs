@@ -38,7 +38,7 @@ pub(super) fn widen(m: &M) {
     if config::affinity().is_some() && m.cpu.swap(0, Ordering::Relaxed) != 0 {
         // The kernel leaves out what the process may not use any more.
         if let Some(cpus) = limits::cpus() {
-            let _ = cpus.apply_to(m.tid.get());
+            let _ = cpus.apply_to(m.tid.load(Ordering::Relaxed));
         }
     }
 }
@@ -50,7 +50,7 @@ fn pin(m: &M, cpu: usize) {
         return;
     }
     let set: CpuSet = [cpu].into_iter().collect();
-    if set.apply_to(m.tid.get()).is_err() {
+    if set.apply_to(m.tid.load(Ordering::Relaxed)).is_err() {
         // The CPU was there when it was configured; it was taken from this
         // process since. The thread stays where the kernel has put it.
         m.cpu.store(0, Ordering::Relaxed);

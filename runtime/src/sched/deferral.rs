@@ -107,14 +107,12 @@ pub(crate) fn allow_here(before: Before) {
 /// Whether this thread must not be parked now. For the handler, and for whoever
 /// has to know that a goroutine must stay on its thread.
 #[inline(never)]
-#[allow(dead_code, reason = "for the handler of SIGURG")]
 pub(crate) fn is_deferred() -> bool {
     HERE.with(|here| here.deferred.load(Ordering::Relaxed) != 0)
 }
 
 /// By the handler, when [`is_deferred`]: it wanted to park the thread.
 #[inline(never)]
-#[allow(dead_code, reason = "for the handler of SIGURG")]
 pub(crate) fn put_off() {
     HERE.with(|here| here.asked.store(1, Ordering::Relaxed));
 }

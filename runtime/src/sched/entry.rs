@@ -125,7 +125,7 @@ fn retire(inside: &mut Inside, g: GRef) {
     g.id.store(0, Ordering::Relaxed);
     g.permit.store(0, Ordering::Relaxed);
     g.context.set(Context::NULL);
-    g.flags.set(0);
+    g.pinned.set(false);
     g.word.end();
     owned(here()).give_block(inside, g);
 }

@@ -117,13 +117,16 @@ pub(crate) struct G {
     class: Cell<u8>,
     /// Why it waits; see `WaitReason`.
     pub(crate) reason: AtomicU8,
-    /// Bits for the scheduler; see `flags`.
-    pub(crate) flags: Cell<u8>,
+    /// It stays on the thread on which it first ran. Written before it is runnable.
+    pub(crate) pinned: Cell<bool>,
     /// Low half of the wait's begin in milliseconds; for dumps.
     pub(crate) since: AtomicU32,
     /// `task::park`'s permit: the id of the goroutine it is for, and a state.
     pub(crate) permit: AtomicU64,
     pub(crate) spawned_at: Cell<Option<&'static Location<'static>>>,
+    /// In `no_preempt`: its thread is not parked. Written by the goroutine, read by the
+    /// handler on the thread that runs it.
+    pub(crate) no_preempt: Cell<bool>,
     pub(crate) entry: UnsafeCell<MaybeUninit<Entry>>,
 }
 

@@ -15,7 +15,7 @@ use super::inside::Inside;
 use super::lists::{self, Lists, SLEEP};
 use super::m::M;
 use super::p::{self, P};
-use super::{affinity, monitor, poll, start, steal};
+use super::{affinity, monitor, poll, steal, threads};
 use crate::clock;
 use crate::protocol::mword::Snapshot;
 use crate::sys;
@@ -35,7 +35,8 @@ pub(crate) fn wake_for_work(inside: &mut Inside) {
 }
 
 /// How an M that was given a P is to be woken.
-enum Wake {
+#[must_use]
+pub(super) enum Wake {
     Futex(&'static M),
     Kick,
 }
@@ -55,20 +56,18 @@ fn wake_one(inside: &mut Inside) {
         };
         // Bound Ms first, each with a P of its own; they do not search, so the
         // searcher's place stays with us for the next idle P.
-        if let Some(m) = claim_bound(&mut lists) {
-            give(m, p, false);
+        if let Some(wake) = claim_bound_for(&mut lists, p) {
             drop(lists);
-            deliver(Wake::Futex(m));
+            deliver(wake);
             monitor::wake_if_asleep();
             continue;
         }
         let wake = claim_rested(&mut lists, p, true);
         if wake.is_none() {
             lists.push_idle(p);
-            if start::threads_are_refused() {
-                // Under the lock, as above. The monitor looks after the work.
-                return SLEEP.stop_searching();
-            }
+            // An M that is made looks for work before it rests, so it needs no
+            // searcher's place to be kept for it.
+            SLEEP.stop_searching();
         }
         drop(lists);
         match wake {
@@ -76,15 +75,14 @@ fn wake_one(inside: &mut Inside) {
                 deliver(wake);
                 monitor::wake_if_asleep();
             }
-            // The searcher's place waits for the M that the monitor makes.
-            None => monitor::want_thread(),
+            None => threads::want_for_idle(),
         }
         return;
     }
 }
 
 /// Under the lock: gives `p` to an M that sleeps for want of work.
-fn claim_rested(lists: &mut Lists, p: &'static P, searching: bool) -> Option<Wake> {
+pub(super) fn claim_rested(lists: &mut Lists, p: &'static P, searching: bool) -> Option<Wake> {
     if let Some(m) = lists.spare.pop() {
         give(m, p, searching);
         return Some(Wake::Futex(m));
@@ -96,13 +94,20 @@ fn claim_rested(lists: &mut Lists, p: &'static P, searching: bool) -> Option<Wak
     Some(Wake::Kick)
 }
 
-/// Under the lock: the first bound M that wants a P, claimed.
-fn claim_bound(lists: &mut Lists) -> Option<&'static M> {
+/// Under the lock: gives `p` to the first bound M that wants one.
+pub(super) fn claim_bound_for(lists: &mut Lists, p: &'static P) -> Option<Wake> {
     let m = lists.pop_bound()?;
+    let wake = claim(m);
+    give(m, p, false);
+    Some(wake)
+}
+
+/// Under the lock, `m` is off the bound queue: nobody else will wake it.
+pub(super) fn claim(m: &'static M) -> Wake {
     if !m.word.claim() {
         crate::abort::fatal("an M in the bound queue was claimed twice");
     }
-    Some(m)
+    Wake::Futex(m)
 }
 
 /// Under the lock: `m` is claimed, or off its list; p is nobody's.
@@ -116,7 +121,7 @@ fn give(m: &'static M, p: &'static P, searching: bool) {
     m.next_p.store(p.index as u32 + 1, Ordering::Release);
 }
 
-fn deliver(wake: Wake) {
+pub(super) fn deliver(wake: Wake) {
     match wake {
         Wake::Futex(m) => {
             m.wake.store(1, Ordering::Release);
@@ -128,28 +133,29 @@ fn deliver(wake: Wake) {
 
 /// Sleeps until a P is given to `m`, and owns it.
 pub(crate) fn wait_for_p(m: &'static M) {
+    wait_for_claim(m);
+    if !take_given(m) {
+        crate::abort::fatal("an M was woken without a P");
+    }
+}
+
+/// Sleeps until `m` has been claimed. Safe in a signal handler.
+pub(crate) fn wait_for_claim(m: &'static M) {
     while m.wake.load(Ordering::Acquire) == 0 {
         sys::futex_wait(&m.wake, 0, None);
     }
     m.wake.store(0, Ordering::Relaxed);
-    take_given(m);
 }
 
-/// Owns the P in `next_p`.
-fn take_given(m: &'static M) {
+/// Owns the P in `next_p`. False: there is none. Safe in a signal handler.
+pub(crate) fn take_given(m: &'static M) -> bool {
     let given = m.next_p.swap(0, Ordering::Acquire);
     let Some(p) = (given as usize).checked_sub(1).and_then(p::get) else {
-        crate::abort::fatal("an M was woken without a P");
+        return false;
     };
-    own(m, p);
+    m.own(p);
     m.searching.set(m.woken_searching.get());
-}
-
-fn own(m: &'static M, p: &'static P) {
-    m.word.own(p.index);
-    m.p.set(p);
-    m.ask.store(0, Ordering::Relaxed);
-    affinity::follow(m, p);
+    true
 }
 
 /// A bound M's goroutine became runnable: gives it an idle P, or queues it and
@@ -162,10 +168,9 @@ pub(crate) fn ready_bound(inside: &mut Inside, m: &'static M) {
         p::all().for_each(P::call_attention);
         return wake_for_work(inside);
     };
-    let first = claim_bound(&mut lists).expect("one was just pushed");
-    give(first, p, false);
+    let wake = claim_bound_for(&mut lists, p).expect("one was just pushed");
     drop(lists);
-    deliver(Wake::Futex(first));
+    deliver(wake);
     monitor::wake_if_asleep();
 }
 
@@ -176,14 +181,12 @@ pub(crate) fn acquire_stolen(m: &'static M, seen: Snapshot) -> bool {
         return false;
     };
     if m.word.forget(seen) {
-        own(m, p);
+        m.own(p);
         monitor::wake_if_asleep();
         return true;
     }
-    // The P was given back in place meanwhile. Another one is idle again: whoever
-    // submitted work while it was not, woke nobody.
-    lists::lock(&inside).push_idle(p);
-    wake_for_work(&mut inside);
+    // A P was given back in place meanwhile.
+    rest_p(&mut inside, p);
     false
 }
 
@@ -211,21 +214,27 @@ fn release_p(inside: &mut Inside, m: &'static M) {
     {
         lists::lock(inside).append_global(&mut half);
     }
-    if p.index >= lists::procs() {
-        stop(inside, p);
-    } else {
+    if p.index < lists::procs() {
         let mut lists = lists::lock(inside);
-        if let Some(bound) = claim_bound(&mut lists) {
-            give(bound, p, false);
+        if let Some(wake) = claim_bound_for(&mut lists, p) {
             drop(lists);
-            return deliver(Wake::Futex(bound));
+            return deliver(wake);
         }
-        // `maxprocs` may have changed since we looked.
-        lists.push_idle_or_stop(p);
     }
-    // Somebody must watch the netpoll and the timers while we are away.
+    rest_p(inside, p);
+}
+
+/// A P that the caller holds goes to the idle set (or stops), with a goer's second look
+/// on its behalf: it may have work in its queue, and somebody must watch the
+/// netpoll and the timers.
+pub(super) fn rest_p(inside: &mut Inside, p: &'static P) {
+    if p.index < lists::procs() {
+        // `maxprocs` may have changed since we looked.
+        lists::lock(inside).push_idle_or_stop(p);
+    } else {
+        stop(inside, p);
+    }
     let unwatched = lists::lock(inside).poller.is_null();
-    // A goer without a sleep: fence and second look, on behalf of the P.
     SLEEP.before_second_look(false);
     if (unwatched || there_is_work()) && SLEEP.wake_wanted() {
         wake_one(inside);
@@ -234,19 +243,21 @@ fn release_p(inside: &mut Inside, m: &'static M) {
 
 /// The P of `m` goes to the first bound M that wants one. False: there is none.
 pub(crate) fn give_to_bound(inside: &mut Inside, m: &'static M, p: &'static P) -> bool {
-    if lists::bound_len() == 0 {
+    if !lists::bound_waits() {
         return false;
     }
     stop_searching(inside, m);
     let mut lists = lists::lock(inside);
-    let Some(bound) = claim_bound(&mut lists) else {
+    let Some(bound) = lists.pop_bound() else {
         return false;
     };
+    // The giver's word does not name the P any more when it is given.
     m.word.disown();
     m.p.set(ptr::null());
+    let wake = claim(bound);
     give(bound, p, false);
     drop(lists);
-    deliver(Wake::Futex(bound));
+    deliver(wake);
     true
 }
 
@@ -301,7 +312,7 @@ pub(crate) fn rest(inside: &mut Inside, m: &'static M) {
     let p: Option<&'static P> = unsafe { m.p.get().as_ref() };
     let p = match p {
         // It was to stop when its M saw it, and takes part again.
-        Some(p) if p.index < lists::procs() && has_own_work(p) => return,
+        Some(p) if p.index < lists::procs() && p.has_work() => return,
         Some(p) => {
             m.word.disown();
             m.p.set(ptr::null());
@@ -348,11 +359,6 @@ fn take_place(lists: &mut Lists, m: &'static M) -> Place {
     }
 }
 
-/// Whether something is in the queue of `p`, which is the caller's.
-fn has_own_work(p: &'static P) -> bool {
-    p.queue.peek_next().is_some() || p.queue.len() != 0
-}
-
 /// Takes `m`, which saw work, from its place back to an idle P. False: it has
 /// been claimed meanwhile, or there is no idle P any more.
 fn leave_place(inside: &mut Inside, m: &'static M) -> bool {
@@ -369,7 +375,7 @@ fn leave_place(inside: &mut Inside, m: &'static M) -> bool {
         lists.spare.remove(m);
     }
     drop(lists);
-    own(m, p);
+    m.own(p);
     SLEEP.search();
     m.searching.set(true);
     monitor::wake_if_asleep();
@@ -382,8 +388,7 @@ pub(crate) fn poller_returns(inside: &mut Inside, m: &'static M, wants_p: bool) 
     let mut lists = lists::lock(inside);
     if m.next_p.load(Ordering::Relaxed) != 0 {
         drop(lists);
-        take_given(m);
-        return true;
+        return take_given(m);
     }
     if !wants_p {
         return false;
@@ -393,7 +398,7 @@ pub(crate) fn poller_returns(inside: &mut Inside, m: &'static M, wants_p: bool) 
     };
     lists.poller = ptr::null();
     drop(lists);
-    own(m, p);
+    m.own(p);
     m.searching.set(false);
     monitor::wake_if_asleep();
     true
@@ -402,29 +407,8 @@ pub(crate) fn poller_returns(inside: &mut Inside, m: &'static M, wants_p: bool) 
 /// Every queue there is, looked at without taking anything.
 pub(crate) fn there_is_work() -> bool {
     lists::global_len() != 0
-        || lists::bound_len() != 0
+        || lists::bound_waits()
         || p::all().any(|p| p.queue.len() != 0)
         || p::all()
             .any(|p| p.timers().earliest() != clock::NEVER && p.timers().earliest() <= clock::now())
-}
-
-/// A new M, before its thread is up: with `for_work` it gets an idle P and the
-/// searcher's place that was kept for it, otherwise it is spare.
-pub(crate) fn enlist(inside: &Inside, m: &'static M, for_work: bool) {
-    let mut lists = lists::lock(inside);
-    let p = if for_work { lists.pop_idle() } else { None };
-    match p {
-        Some(p) => {
-            give(m, p, true);
-            drop(lists);
-            deliver(Wake::Futex(m));
-        }
-        None => {
-            lists.spare.push_front(m);
-            if for_work {
-                // Under the lock, as in `wake_one`.
-                SLEEP.stop_searching();
-            }
-        }
-    }
 }

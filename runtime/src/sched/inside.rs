@@ -22,7 +22,7 @@ use super::{idle, lists, tls};
 use crate::protocol::mword::State;
 use std::marker::PhantomData;
 use std::ptr;
-use std::sync::atomic::{Ordering, compiler_fence};
+use std::sync::atomic::Ordering;
 
 /// Proof that the thread is in the runtime; leaves when dropped.
 pub(crate) struct Inside {
@@ -41,14 +41,10 @@ impl Inside {
         let Some(here) = (unsafe { m.as_ref() }) else {
             return Inside::foreign();
         };
-        let rt = here.rt.load(Ordering::Relaxed);
-        if rt & 1 == 1 {
+        if !here.rt.enter() {
             return Inside::foreign();
         }
-        here.rt.store(rt.wrapping_add(1), Ordering::Relaxed);
-        // The monitor's heavy barrier stands on the other side of this one.
-        compiler_fence(Ordering::SeqCst);
-        if here.word.load().owns() {
+        if here.owns_as_before() {
             return Inside {
                 m,
                 not_send: PhantomData,
@@ -85,6 +81,7 @@ impl Inside {
             let seen = m.word.load();
             match seen.state() {
                 State::Owns => {
+                    m.adopt_owned(seen);
                     return Inside {
                         m,
                         not_send: PhantomData,
@@ -195,11 +192,7 @@ impl Inside {
     #[inline]
     pub(crate) fn leave_quietly(&mut self) {
         if let Some(m) = self.m() {
-            compiler_fence(Ordering::SeqCst);
-            m.rt.store(
-                m.rt.load(Ordering::Relaxed).wrapping_add(1),
-                Ordering::Release,
-            );
+            m.rt.leave();
         }
         self.m = ptr::null();
     }
@@ -233,5 +226,5 @@ pub(crate) fn current_g() -> Option<GRef> {
 /// Whether the thread is inside: for reports, which must say it.
 pub(crate) fn is_inside() -> bool {
     // SAFETY: the thread's own M, or null.
-    unsafe { tls::current().as_ref() }.is_some_and(|m| m.rt.load(Ordering::Relaxed) & 1 == 1)
+    unsafe { tls::current().as_ref() }.is_some_and(|m| m.rt.is_inside())
 }

@@ -6,12 +6,14 @@
 
 use super::Inside;
 use super::g::{GList, GRef};
-use super::m::{M, MList};
+use super::m::{self, M, MList};
 use super::p::P;
+use crate::clock::{self, NEVER, Nanos};
 use crate::lock::{ShortGuard, ShortLock};
+use crate::protocol::preempted::Preempted;
 use crate::protocol::sleep::Sleep;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// The sleep and wake handshake.
 pub(crate) static SLEEP: Sleep = Sleep::new();
@@ -19,6 +21,10 @@ pub(crate) static SLEEP: Sleep = Sleep::new();
 static LISTS: ShortLock<Lists> = ShortLock::new(Lists::new());
 static GLOBAL_LEN: AtomicUsize = AtomicUsize::new(0);
 static BOUND_LEN: AtomicUsize = AtomicUsize::new(0);
+/// Since when the head of the bound queue waits; [`NEVER`] when there is none.
+static BOUND_SINCE: AtomicU64 = AtomicU64::new(NEVER);
+/// Ms that their handler parked, on their way to the bound queue.
+pub(crate) static PREEMPTED: Preempted = Preempted::new();
 static PROCS: AtomicUsize = AtomicUsize::new(0);
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -28,7 +34,7 @@ pub(crate) struct Lists {
     idle: *const P,
     /// Ms that sleep on their futex, newest first.
     pub(crate) spare: MList,
-    /// Ms whose bound goroutine is runnable, oldest first.
+    /// Ms that want a P for the goroutine that is bound to them, oldest first.
     bound: MList,
     /// The M that sleeps in the netpoll, if nobody claimed it yet.
     pub(crate) poller: *const M,
@@ -116,15 +122,53 @@ impl Lists {
         Some(g)
     }
 
+    /// `m` is Waiting and wants a P from now on.
     pub(crate) fn push_bound(&mut self, m: &'static M) {
+        m.waits_since.store(clock::now(), Ordering::Relaxed);
+        self.drain_preempted();
         self.bound.push_back(m);
-        BOUND_LEN.store(self.bound.len(), Ordering::Relaxed);
+        self.publish_bound();
     }
 
+    /// The M that has waited longest.
     pub(crate) fn pop_bound(&mut self) -> Option<&'static M> {
+        self.drain_preempted();
         let m = self.bound.pop()?;
-        BOUND_LEN.store(self.bound.len(), Ordering::Relaxed);
+        self.publish_bound();
         Some(m)
+    }
+
+    /// Takes the first that is parked in its handler, for rescue.
+    pub(crate) fn pop_preempted(&mut self) -> Option<&'static M> {
+        self.drain_preempted();
+        let m = self
+            .bound
+            .find(|m| m.preempted.load(Ordering::Relaxed))
+            .filter(|m| self.bound.remove(m))?;
+        self.publish_bound();
+        Some(m)
+    }
+
+    /// Moves those that handlers parked to the bound queue.
+    pub(crate) fn drain_preempted(&mut self) {
+        if PREEMPTED.is_empty() {
+            return;
+        }
+        let bound = &mut self.bound;
+        PREEMPTED.take_all(
+            |i| &m::slot(i as usize).next_preempted,
+            |i| bound.push_back(m::slot(i as usize)),
+        );
+        self.publish_bound();
+    }
+
+    fn publish_bound(&self) {
+        let since = self
+            .bound
+            .first()
+            .map_or(NEVER, |m| m.waits_since.load(Ordering::Relaxed));
+        BOUND_LEN.store(self.bound.len(), Ordering::Relaxed);
+        BOUND_SINCE.store(since, Ordering::Relaxed);
     }
 }
 
@@ -140,10 +184,20 @@ pub(crate) fn global_len() -> usize {
     GLOBAL_LEN.load(Ordering::Relaxed)
 }
 
-/// How many bound Ms want a P; a hint.
+/// Whether bound Ms, preempted ones included, want a P; a hint.
 #[inline]
+pub(crate) fn bound_waits() -> bool {
+    BOUND_LEN.load(Ordering::Relaxed) != 0 || !PREEMPTED.is_empty()
+}
+
+/// How many Ms are in the bound queue; a hint.
 pub(crate) fn bound_len() -> usize {
     BOUND_LEN.load(Ordering::Relaxed)
+}
+
+/// Since when the first of the bound queue waits; a hint.
+pub(crate) fn bound_since() -> Nanos {
+    BOUND_SINCE.load(Ordering::Relaxed)
 }
 
 /// `maxprocs`: Ps with a lower index run goroutines.
@@ -176,6 +230,3 @@ pub(crate) static FOREIGN_SPAWNED: AtomicU64 = AtomicU64::new(0);
 
 /// Goroutines that a thread without a P found woken by timers or the netpoll.
 pub(crate) static FOREIGN_WOKEN: AtomicU64 = AtomicU64::new(0);
-
-/// Threads asked for and not yet made; the monitor makes them.
-pub(crate) static THREADS_WANTED: AtomicU32 = AtomicU32::new(0);

@@ -5,41 +5,63 @@
 //! it is wiped in a forked child: there every word is `Absent`, and the first
 //! call into the runtime says so and aborts.
 
+use super::affinity;
 use super::g::G;
+use super::p;
 use super::p::P;
-use crate::protocol::mword::MWord;
+use super::watch::Watch;
+use crate::protocol::mword::{MWord, Snapshot};
+use crate::protocol::rt::Rt;
 use crate::sys;
 use goweft_stacks::context::Context;
 use std::cell::Cell;
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 
 /// Slots in the table: more Ms than this there never are.
 pub(crate) const MAX_MS: usize = 16_384;
 
-/// See the module. The first line is read and written by others, the second
-/// only by the thread itself or, where a field says so, under the lock of the scheduler.
+/// See the module. The first lines are read and written by others, the next
+/// only by the thread itself or, where a field says so, under the lock of the
+/// scheduler; the last ones are the monitor's.
 #[repr(C, align(128))]
 pub(crate) struct M {
     pub(crate) word: MWord,
     /// Odd: in the runtime. Written by this thread only.
-    pub(crate) rt: AtomicU32,
-    /// The P it is given + 1, or 0. Written under the scheduler's lock by the
-    /// one who claimed this M; taken by this thread.
-    pub(crate) next_p: AtomicU32,
-    /// Futex: 1 when it was claimed. Set by the claimer, cleared by this thread.
-    pub(crate) wake: AtomicU32,
+    pub(crate) rt: Rt,
     /// Please yield at the next exit. Set by the monitor, cleared by this thread.
     pub(crate) ask: AtomicU32,
-    /// The CPU that its thread was moved to + 1, or 0: see `affinity.rs`.
-    pub(crate) cpu: AtomicU32,
-
+    /// The word when it last owned a P, complemented: in a forked child, where all
+    /// this is zero, the word is not what it says. Written by this thread.
+    owned: Cell<u64>,
     /// The goroutine that runs, or null on the M's own stack. Others read it
     /// for reports only.
     pub(crate) g: Cell<*mut G>,
     /// Its P; null without one. What the word says, as a pointer: valid only inside.
     pub(crate) p: Cell<*const P>,
+
+    /// The P it is given + 1, or 0. Written under the scheduler's lock by the
+    /// one who claimed this M; taken by this thread.
+    pub(crate) next_p: AtomicU32,
+    /// Futex: 1 when it was claimed. Set by the claimer, cleared by this thread.
+    pub(crate) wake: AtomicU32,
+    /// The word for which the monitor sent SIGURG, or 0. Set by the monitor,
+    /// cleared by this thread's handler.
+    pub(crate) req: AtomicU64,
+    /// The link in the stack of the preempted.
+    pub(crate) next_preempted: AtomicU32,
+    /// It is parked in its handler. Written by this thread.
+    pub(crate) preempted: AtomicBool,
+    /// The kernel's id of the thread, 0 before and after it. Written by this thread.
+    pub(crate) tid: AtomicI32,
+    /// The CPU that its thread was moved to + 1, or 0: see `affinity.rs`.
+    pub(crate) cpu: AtomicU32,
+    /// Since when it waits for a P. Written before it is published as waiting.
+    pub(crate) waits_since: AtomicU64,
+
     /// The suspended scheduler loop on the thread's own stack.
     pub(crate) host: Cell<Option<Context>>,
     /// It counts as a searcher.
@@ -49,14 +71,47 @@ pub(crate) struct M {
     /// Link in the spare or the bound list, under the scheduler's lock.
     pub(crate) next: Cell<*const M>,
     pub(crate) index: Cell<u32>,
-    /// The kernel's id of the thread.
-    pub(crate) tid: Cell<i32>,
+
+    /// What the monitor saw.
+    pub(crate) watch: Watch,
 }
 
-const _: () = assert!(size_of::<M>() == 128);
+const _: () = assert!(size_of::<M>() == 256);
 
 // SAFETY: each field says who touches it and under what.
 unsafe impl Sync for M {}
+
+impl M {
+    /// Whether it owns the P that it knows of. The thread is inside.
+    #[inline(always)]
+    pub(crate) fn owns_as_before(&self) -> bool {
+        self.word.load().bits() == !self.owned.get()
+    }
+
+    /// It owns p from now on: its own thread, which holds it.
+    pub(crate) fn own(&'static self, p: &'static P) {
+        let word = self.word.own(p.index);
+        self.adopt(word, p);
+    }
+
+    /// The word is Owns, by its own thread or because a P was given back in place.
+    pub(crate) fn adopt_owned(&'static self, word: Snapshot) {
+        if word.bits() != !self.owned.get()
+            && let Some(p) = word.owned_p().and_then(p::get)
+        {
+            self.adopt(word, p);
+        }
+    }
+
+    fn adopt(&'static self, word: Snapshot, p: &'static P) {
+        self.owned.set(!word.bits());
+        self.p.set(p);
+        p.owner
+            .store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
+        self.ask.store(0, Ordering::Relaxed);
+        affinity::follow(self, p);
+    }
+}
 
 struct Table(*mut M);
 
@@ -68,14 +123,53 @@ unsafe impl Sync for Table {}
 static TABLE: OnceLock<Table> = OnceLock::new();
 static USED: AtomicUsize = AtomicUsize::new(0);
 
-/// Maps the table. Once, at start.
+/// One more than the largest thread id of Linux.
+const TIDS: usize = 1 << 22;
+const _: () = assert!(MAX_MS < u16::MAX as usize);
+
+/// From a thread's id to its M's number + 1: reserved whole, touched where there are threads.
+struct ByTid(*const AtomicU16);
+
+// SAFETY: atomics in memory that is never freed.
+unsafe impl Send for ByTid {}
+// SAFETY: as above.
+unsafe impl Sync for ByTid {}
+
+static BY_TID: OnceLock<ByTid> = OnceLock::new();
+
+/// Maps the tables. Once, at start.
 ///
 /// # Errors
 /// What `mmap` says.
 pub(crate) fn make_table() -> std::io::Result<()> {
     let base = sys::map_pages(MAX_MS * size_of::<M>(), true)?;
     TABLE.get_or_init(|| Table(base.cast()));
+    let base = sys::map_pages(TIDS * size_of::<AtomicU16>(), true)?;
+    BY_TID.get_or_init(|| ByTid(base.cast()));
     Ok(())
+}
+
+fn place_of(tid: i32) -> Option<&'static AtomicU16> {
+    let table = BY_TID.get()?;
+    let tid = usize::try_from(tid).ok().filter(|&tid| tid < TIDS)?;
+    // SAFETY: below TIDS, the mapping is never freed, and zero is a valid AtomicU16.
+    Some(unsafe { &*table.0.add(tid) })
+}
+
+/// The M that the thread `tid` is. Safe in a signal handler.
+pub(crate) fn of_tid(tid: i32) -> Option<&'static M> {
+    let number = place_of(tid)?.load(Ordering::Relaxed);
+    let m = slot(usize::from(number).checked_sub(1)?);
+    (m.tid.load(Ordering::Relaxed) == tid).then_some(m)
+}
+
+/// The calling thread is `m` from now on.
+pub(crate) fn enroll(m: &'static M) {
+    let tid = sys::gettid();
+    m.tid.store(tid, Ordering::Relaxed);
+    if let Some(place) = place_of(tid) {
+        place.store(m.index.get() as u16 + 1, Ordering::Release);
+    }
 }
 
 /// The slot for a new M; None when all are taken.
@@ -91,17 +185,20 @@ pub(crate) fn new_slot() -> Option<&'static M> {
     Some(m)
 }
 
+/// The slot that was handed out last is not needed: its thread could not be made.
+/// Slots are handed out by one thread at a time.
+pub(crate) fn give_slot_back(m: &'static M) {
+    m.word.uninit();
+    USED.store(m.index.get() as usize, Ordering::Release);
+}
+
 /// How many slots have ever been taken.
 pub(crate) fn count() -> usize {
     USED.load(Ordering::Acquire)
 }
 
-/// All Ms there are.
-pub(crate) fn all() -> impl Iterator<Item = &'static M> {
-    (0..count()).map(slot)
-}
-
-fn slot(i: usize) -> &'static M {
+/// The M of this number, which has been handed out.
+pub(crate) fn slot(i: usize) -> &'static M {
     let table = TABLE.get().expect("the table of Ms is made at start");
     // SAFETY: `i` is below MAX_MS, the mapping is never freed, and all zero is
     // a valid M.
@@ -161,6 +258,24 @@ impl MList {
         }
         self.len -= 1;
         Some(m)
+    }
+
+    pub(crate) fn first(&self) -> Option<&'static M> {
+        self.find(|_| true)
+    }
+
+    /// The first for which `pred` holds; it stays.
+    pub(crate) fn find(&self, pred: impl Fn(&'static M) -> bool) -> Option<&'static M> {
+        // SAFETY: links hold null or addresses of the table, which lives for ever.
+        let mut at: Option<&'static M> = unsafe { self.head.as_ref() };
+        while let Some(m) = at {
+            if pred(m) {
+                return Some(m);
+            }
+            // SAFETY: as above.
+            at = unsafe { m.next.get().as_ref() };
+        }
+        None
     }
 
     /// Takes `m` out. The list is short: spare Ms, newest first.

@@ -13,7 +13,11 @@
 //! | `spawn.rs`, `entry.rs` | a goroutine's begin, and what runs at the bottom of its stack |
 //! | `later.rs` | goroutines that begin when a timer or somebody says so |
 //! | `timers.rs`, `poll.rs` | what wakes goroutines from outside |
-//! | `monitor.rs`, `start.rs` | the thread that watches; how it all comes up |
+//! | `monitor.rs`, `watch.rs`, `thread_state.rs` | the thread that watches: its ticks; what it sees of Ps, of threads |
+//! | `theft.rs`, `stolen.rs`, `preempt.rs` | Ps are taken from threads; what becomes of these; parking by signal |
+//! | `wakeup.rs` | what was just woken displaces what has computed for long |
+//! | `start.rs`, `threads.rs` | how it all comes up; the threads of the Ms |
+//! | `sys.rs` | the system calls of preemption |
 //!
 //! `README.md` here has the protocol: states, steps, invariants.
 
@@ -30,16 +34,25 @@ pub(crate) mod m;
 pub(crate) mod monitor;
 pub(crate) mod p;
 pub(crate) mod poll;
+pub(crate) mod preempt;
 mod run;
 pub(crate) mod spawn;
 pub(crate) mod start;
 mod steal;
+mod stolen;
+mod sys;
 #[cfg(test)]
 mod test;
+pub(crate) mod theft;
+mod thread_state;
+mod threads;
 mod timers;
 pub(crate) mod tls;
 pub(crate) mod wait;
+mod wakeup;
+mod watch;
 
+pub(crate) use g::GRef;
 pub(crate) use inside::{Inside, current_g, is_inside};
 pub(crate) use lists::procs;
 pub(crate) use m::count as machines;

@@ -1,35 +1,47 @@
-//! The monitor: the one thread without a P that watches (PROTOCOL 12, in part).
+//! The monitor: the one thread without a P that watches (PROTOCOL 12).
 //!
 //! What it does at each tick:
-//! - makes the threads that were asked for (nobody else allocates for others);
+//! - timers that are due while no P is idle become runnable, and the netpoll is looked at
+//!   when nobody has for a tick;
 //! - a `runnext` that waits beside an idle P goes to the global queue;
-//! - a P that has run one goroutine for a time slice while work waits is asked to
-//!   yield at its next exit from the runtime;
-//! - timers that are due while no P is idle become runnable;
-//! - the netpoll, when nobody has looked for a tick;
+//! - Ps are watched (`watch.rs`), and taken from threads that block, or compute while
+//!   others wait (`theft.rs`);
+//! - threads that have no P and compute are parked (`stolen.rs`);
+//! - idle Ps go to bound Ms, and a spare M is kept (`threads.rs`);
 //! - free stacks give their pages back, and `maxprocs` follows CPUs and quotas.
 //!
 //! It ticks every millisecond while something waits that only it would find,
 //! every ten while any P is busy, and sleeps when all have been idle for a while.
+//!
+//! What always holds: it allocates nothing after its first lines, and takes no lock
+//! that a goroutine can hold outside the runtime (I8).
 
 use super::g::GList;
 use super::inside::Inside;
-use super::lists::{self, SLEEP, THREADS_WANTED};
+use super::lists::{self, SLEEP};
 use super::p::{self, P};
-use super::{idle, poll, start, steal};
+use super::theft::{self, Batch};
+use super::thread_state::StateFiles;
+use super::{idle, poll, start, steal, sys, threads, wakeup};
 use crate::abort::OnUnwind;
 use crate::clock::{self, Nanos};
-use crate::sys;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering, fence};
+use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
-/// Futex: 1 when there is something to do at once.
+static BELL: OnceLock<sys::Bell> = OnceLock::new();
+/// 1 when there is something to do at once.
 static KICKED: AtomicU32 = AtomicU32::new(0);
 /// 1 while it sleeps without a timeout.
 static ASLEEP: AtomicU32 = AtomicU32::new(0);
+/// How often an M seemed to wait inside for one that was parked.
+pub(crate) static RESCUES: AtomicU64 = AtomicU64::new(0);
 
 const SHORT: Nanos = 1_000_000;
 const LONG: Nanos = 10_000_000;
+/// Between ticks when all Ps are idle and some threads have lost theirs.
+const IDLE: Nanos = 100_000_000;
 /// Ticks with all Ps idle before it sleeps without a timeout.
 const IDLE_TICKS: u32 = 8;
 /// Between two looks at the free stacks.
@@ -37,6 +49,9 @@ const DECAY_EVERY: Nanos = 1_000_000_000;
 /// Such looks in a row that found nothing to give back before it sleeps without
 /// a timeout: the first only notes what is free.
 const DECAYS: u32 = 2;
+
+/// Between two looks at CPUs and quotas.
+const READ_LIMITS_EVERY: Nanos = 1_000_000_000;
 
 /// Its thread, once it is up.
 static TID: AtomicI32 = AtomicI32::new(0);
@@ -52,6 +67,16 @@ pub(crate) fn tid() -> i32 {
     }
 }
 
+/// Before anybody kicks it.
+///
+/// # Errors
+/// What `eventfd` says.
+pub(super) fn prepare() -> io::Result<()> {
+    let bell = sys::Bell::new()?;
+    BELL.get_or_init(|| bell);
+    Ok(())
+}
+
 /// A P left the idle set: the monitor must tick again.
 #[inline]
 pub(crate) fn wake_if_asleep() {
@@ -63,171 +88,281 @@ pub(crate) fn wake_if_asleep() {
     }
 }
 
-/// There is an idle P, work, and no M to run it: one is made.
-pub(crate) fn want_thread() {
-    THREADS_WANTED.fetch_add(1, Ordering::AcqRel);
-    kick();
-}
-
-fn kick() {
-    if KICKED.swap(1, Ordering::AcqRel) == 0 {
-        sys::futex_wake(&KICKED);
-    }
-}
-
-/// What one P showed at the last look.
-#[derive(Clone, Copy, Default)]
-struct Look {
-    switches: u64,
-    since: Nanos,
-}
-
-/// The thread's body.
-pub(crate) fn run() -> ! {
-    let mut looks = Vec::with_capacity(p::reserved());
-    let mut idle_ticks = 0;
-    let mut decayed_at = 0;
-    let mut decays_left = DECAYS;
-    // Of all Ps together, at the last tick.
-    let mut switches: u64 = 0;
-    let mut limits_read_at = clock::now();
-    TID.store(sys::gettid(), Ordering::Release);
-    let mut inside = Inside::foreign();
-    let _never_ends = OnUnwind("a panic in the monitor");
-    loop {
-        while THREADS_WANTED.load(Ordering::Acquire) != 0 {
-            THREADS_WANTED.fetch_sub(1, Ordering::AcqRel);
-            start::add_machine();
-        }
-        let now = clock::now();
-        let procs = lists::procs();
-        looks.resize(procs.max(looks.len()), Look::default());
-        let mut hurry = false;
-        for (p, look) in p::all().take(procs).zip(&mut looks) {
-            hurry |= watch(&mut inside, p, look, now);
-        }
-        // One that an M took just before it had to stop.
-        p::all().skip(procs).for_each(ask);
-        hurry |= watch_outside(&mut inside, now);
-        steal::review_patience(now);
-        hurry |= steal::is_patient();
-        if now.saturating_sub(decayed_at) >= DECAY_EVERY {
-            decayed_at = now;
-            if goweft_stacks::decay() != 0 {
-                decays_left = DECAYS;
-            } else {
-                decays_left = decays_left.saturating_sub(1);
-            }
-        }
-        if now.saturating_sub(limits_read_at) > 1_000_000_000 {
-            limits_read_at = now;
-            start::follow_limits(&mut inside);
-        }
-        let all_idle = SLEEP.idle_now() >= lists::procs();
-        // Goroutines that came and ended between two ticks have left stacks too.
-        let switches_now = p::all().map(|p| p.counters().switches.get()).sum();
-        if !all_idle || switches != switches_now {
-            switches = switches_now;
-            decays_left = DECAYS;
-        }
-        if !all_idle {
-            idle_ticks = 0;
-        } else if !hurry {
-            idle_ticks += 1;
-        }
-        let short = hurry && !start::threads_are_refused();
-        match idle_ticks > IDLE_TICKS {
-            true if decays_left == 0 => sleep_until_kicked(None),
-            true => sleep_until_kicked(Some(DECAY_EVERY)),
-            false => sleep(if short { SHORT } else { LONG }),
-        }
-    }
-}
-
-/// Until a P leaves the idle set, at most for so long.
-fn sleep_until_kicked(at_most: Option<Nanos>) {
-    ASLEEP.store(1, Ordering::Relaxed);
-    fence(Ordering::SeqCst);
-    let all_idle = SLEEP.idle_now() >= lists::procs();
-    sleep_for(if all_idle { at_most } else { Some(LONG) });
-    ASLEEP.store(0, Ordering::Relaxed);
-    unkick();
-}
-
-fn sleep(tick: Nanos) {
-    sleep_for(Some(tick));
-    unkick();
-}
-
-fn sleep_for(at_most: Option<Nanos>) {
-    sys::futex_wait(&KICKED, 0, at_most.map(Duration::from_nanos));
-}
-
-fn unkick() {
-    // A swap, not a store: whoever kicked before it is seen below with what it
-    // kicked for, and whoever kicks after it wakes us.
-    KICKED.swap(0, Ordering::AcqRel);
-}
-
-/// One P. True: look again soon.
-fn watch(inside: &mut Inside, p: &'static P, look: &mut Look, now: Nanos) -> bool {
-    let switches = p.counters().switches.get();
-    let runnext = p.queue.peek_next();
-    let same = look.switches == switches;
-    if !same {
-        *look = Look {
-            switches,
-            since: now,
-        };
-    }
-    if let Some(next) = runnext
-        && SLEEP.idle_now() != 0
-        && steal::is_kept_waiting(p, next)
-        && let Some(g) = p.queue.take_next()
+/// Has it tick now. Safe in a signal handler that saves errno.
+pub(super) fn kick() {
+    if KICKED.swap(1, Ordering::AcqRel) == 0
+        && let Some(bell) = BELL.get()
     {
-        steal::be_patient(now);
-        lists::lock(inside).push_global(g);
-        idle::wake_for_work(inside);
+        bell.ring();
     }
-    // What a yield did not submit, and what no thread could be made for, is
-    // submitted here.
-    let queued = p.queue.len() != 0 || lists::global_len() != 0 || lists::bound_len() != 0;
-    let waits = runnext.is_some() || queued;
-    if waits && now.saturating_sub(look.since) >= start::time_slice() {
-        ask(p);
-    }
-    if queued && SLEEP.idle_now() != 0 {
-        idle::wake_for_work(inside);
-    }
-    waits && SLEEP.idle_now() != 0
 }
 
 /// Asks the M that owns `p` to yield at its next exit.
-pub(crate) fn ask(p: &'static P) {
-    for m in super::m::all() {
-        if m.word.load().owned_p() == Some(p.index) {
-            m.ask.store(1, Ordering::Relaxed);
-        }
+pub(super) fn ask(p: &'static P) {
+    if let Some((m, _)) = p.owner() {
+        m.ask.store(1, Ordering::Relaxed);
     }
     p.call_attention();
 }
 
-/// Timers and netpoll while the Ps are busy. True: look again soon.
-fn watch_outside(inside: &mut Inside, now: Nanos) -> bool {
-    if SLEEP.idle_now() >= lists::procs() {
-        return false;
+/// What the monitor has at hand.
+pub(super) struct Monitor {
+    /// When this tick began.
+    pub(super) now: Nanos,
+    /// This tick came much later than was planned: the machine was busy or stopped.
+    pub(super) late: bool,
+    /// Look again soon.
+    pub(super) hurry: bool,
+    /// A goroutine was woken from outside while every P is busy, and still waits.
+    pub(super) urgent: bool,
+    /// Look again at once, for its sake.
+    pub(super) look_again: bool,
+    /// No busy P has changed since the last tick: nobody else looks at timers and
+    /// netpoll.
+    pub(super) all_still: bool,
+    /// Entries of the global and the bound queue for which no P is being taken yet.
+    pub(super) unclaimed: usize,
+    pub(super) files: StateFiles,
+    pub(super) batch: Batch,
+    /// The M that was looked at last, and whether any Stolen one was seen.
+    pub(super) cursor: usize,
+    pub(super) stolen_seen: bool,
+    /// Some M was stuck inside in this tick, and how many the next rescue releases.
+    stuck: bool,
+    release: usize,
+    /// Another thread had the netpoll when the monitor wanted to look.
+    netpoll_is_taken: bool,
+    planned: Nanos,
+    idle_ticks: u32,
+    decayed_at: Nanos,
+    /// Looks at the free stacks before it sleeps without a timeout.
+    decays_left: u32,
+    /// Of all Ps together, at the last tick.
+    switches: u64,
+    limits_read_at: Nanos,
+}
+
+/// The thread's body.
+pub(crate) fn run() -> ! {
+    let _never_ends = OnUnwind("a panic in the monitor");
+    TID.store(crate::sys::gettid(), Ordering::Release);
+    sys::block_signals();
+    let mut inside = Inside::foreign();
+    let mut monitor = Monitor {
+        now: clock::now(),
+        late: false,
+        hurry: false,
+        urgent: false,
+        look_again: false,
+        all_still: false,
+        unclaimed: 0,
+        files: StateFiles::new(),
+        batch: Batch::new(),
+        cursor: 0,
+        stolen_seen: false,
+        stuck: false,
+        release: 1,
+        netpoll_is_taken: false,
+        planned: LONG,
+        idle_ticks: 0,
+        decayed_at: 0,
+        decays_left: DECAYS,
+        switches: 0,
+        limits_read_at: clock::now(),
+    };
+    loop {
+        monitor.tick(&mut inside);
+        monitor.sleep();
     }
-    let mut out = GList::new();
-    let due = poll::earliest();
-    // Beside an idle P the poller sees to timers.
-    if due <= now {
-        poll::collect_all_due(inside, now, &mut out);
+}
+
+impl Monitor {
+    fn tick(&mut self, inside: &mut Inside) {
+        let now = clock::now();
+        self.late = now.saturating_sub(self.now) > 2 * self.planned;
+        self.now = now;
+        self.hurry = self.watch_outside(inside);
+        let takers = theft::takers(inside);
+        self.unclaimed = lists::global_len() + lists::bound_len();
+        self.urgent |= wakeup::take();
+        self.urgent &= lists::global_len() != 0;
+        self.hurry |= self.unclaimed > 0;
+        self.look_again = false;
+        self.all_still = true;
+        self.stuck = false;
+        // Also those beyond `maxprocs`: they are to stop.
+        for p in p::all() {
+            self.watch_queue(inside, p);
+            self.watch(inside, p);
+        }
+        if !self.stuck {
+            self.release = 1;
+        }
+        if !self.batch.is_empty() {
+            self.batch.limit(takers);
+            // One P serves all that was woken.
+            self.urgent &= !self.batch.carry_out(inside, now);
+            // Something may have been queued since.
+            self.hurry = true;
+        }
+        self.serve_bound(inside);
+        self.watch_stolen(inside);
+        if SLEEP.idle_now() < lists::procs() {
+            threads::see_to_a_spare(inside);
+        }
+        steal::review_patience(now);
+        self.hurry |= steal::is_patient();
+        if now.saturating_sub(self.decayed_at) >= DECAY_EVERY {
+            self.decayed_at = now;
+            if goweft_stacks::decay() != 0 {
+                self.decays_left = DECAYS;
+            } else {
+                self.decays_left = self.decays_left.saturating_sub(1);
+            }
+        }
+        if now.saturating_sub(self.limits_read_at) > READ_LIMITS_EVERY {
+            self.limits_read_at = now;
+            start::follow_limits(inside);
+        }
     }
-    let unwatched = now.saturating_sub(poll::last_poll()) >= SHORT;
-    if unwatched {
-        poll::look(inside, now, &mut out);
+
+    fn sleep(&mut self) {
+        let Some(bell) = BELL.get() else { return };
+        let all_idle = SLEEP.idle_now() >= lists::procs();
+        // Work beside idle Ps only waits for a thread that the system refused.
+        // Goroutines that came and ended between two ticks have left stacks too.
+        let switches = p::all().map(|p| p.counters().switches.get()).sum();
+        if !all_idle || self.switches != switches {
+            self.switches = switches;
+            self.decays_left = DECAYS;
+        }
+        if !all_idle || idle::there_is_work() {
+            self.idle_ticks = 0;
+        } else if !self.hurry {
+            self.idle_ticks += 1;
+        }
+        let deep = self.idle_ticks > IDLE_TICKS;
+        if deep {
+            ASLEEP.store(1, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            if SLEEP.idle_now() >= lists::procs() {
+                // Threads that have lost their P may begin to compute.
+                let timeout = if self.stolen_seen {
+                    Some(IDLE)
+                } else {
+                    (self.decays_left != 0).then_some(DECAY_EVERY)
+                };
+                self.planned = timeout.unwrap_or(IDLE);
+                bell.wait(None, timeout.map(Duration::from_nanos));
+            }
+            ASLEEP.store(0, Ordering::Relaxed);
+        } else {
+            self.planned = if self.urgent && self.look_again {
+                wakeup::LOOK_AGAIN
+            } else if self.hurry && !threads::are_refused() {
+                SHORT.min(start::time_slice())
+            } else {
+                LONG
+            };
+            self.nap(bell);
+        }
+        // A swap, not a store: whoever kicked before it is seen below with what it
+        // kicked for, and whoever kicks after it wakes us.
+        KICKED.swap(0, Ordering::AcqRel);
     }
-    lists::FOREIGN_WOKEN.fetch_add(out.len() as u64, Ordering::Relaxed);
-    inside.enqueue_all(&mut out);
-    due < now + LONG || (unwatched && poll::anything_registered())
+
+    /// Sleeps until the next tick, or until there is something that nobody else sees:
+    /// a timer that is set for an earlier time, and while the goroutines on all Ps only
+    /// compute, what is due and what comes over the netpoll.
+    fn nap(&mut self, bell: &sys::Bell) {
+        let mut until = self.now + self.planned;
+        let mut netpoll = None;
+        if SLEEP.idle_now() == 0 && (self.all_still || self.planned == LONG) {
+            until = until.min(wakeup::close_gate(until));
+            if self.all_still && !self.netpoll_is_taken {
+                netpoll = poll::descriptor();
+            }
+        }
+        let left = until.saturating_sub(clock::now());
+        if left != 0 {
+            bell.wait(netpoll, Some(Duration::from_nanos(left)));
+        }
+        wakeup::open_gate();
+    }
+
+    /// The queue of one P, beside idle ones.
+    fn watch_queue(&mut self, inside: &mut Inside, p: &'static P) {
+        if SLEEP.idle_now() == 0 {
+            return;
+        }
+        let runnext = p.queue.peek_next();
+        if let Some(next) = runnext
+            && steal::is_kept_waiting(p, next)
+            && let Some(g) = p.queue.take_next()
+        {
+            steal::be_patient(self.now);
+            lists::lock(inside).push_global(g);
+            idle::wake_for_work(inside);
+        }
+        if p.queue.len() != 0 || lists::global_len() != 0 {
+            idle::wake_for_work(inside);
+        }
+        self.hurry |= runnext.is_some() || p.queue.len() != 0;
+    }
+
+    /// Timers and netpoll while the Ps are busy. True: look again soon.
+    fn watch_outside(&mut self, inside: &mut Inside) -> bool {
+        if SLEEP.idle_now() >= lists::procs() {
+            return false;
+        }
+        let now = self.now;
+        let mut out = GList::new();
+        let due = poll::earliest();
+        // Beside an idle P the poller sees to timers.
+        if due <= now {
+            poll::collect_all_due(inside, now, &mut out);
+        }
+        let unwatched = self.all_still || now.saturating_sub(poll::last_poll()) >= SHORT;
+        self.netpoll_is_taken = unwatched && !poll::look(inside, now, &mut out);
+        lists::FOREIGN_WOKEN.fetch_add(out.len() as u64, Ordering::Relaxed);
+        self.urgent |= out.len() != 0;
+        inside.enqueue_all(&mut out);
+        due < now + LONG || (unwatched && poll::anything_registered())
+    }
+
+    /// Idle Ps for bound Ms: whoever made one of the two may not have seen the other,
+    /// or have left it to us (the handler).
+    fn serve_bound(&mut self, inside: &mut Inside) {
+        while SLEEP.idle_now() != 0 && lists::bound_waits() {
+            let mut lists = lists::lock(inside);
+            let Some(p) = lists.pop_idle() else { return };
+            let wake = idle::claim_bound_for(&mut lists, p);
+            if wake.is_none() {
+                lists.push_idle(p);
+            }
+            drop(lists);
+            match wake {
+                Some(wake) => idle::deliver(wake),
+                None => return,
+            }
+        }
+    }
+
+    /// PROTOCOL 13: an M seems to wait inside for what a parked thread holds.
+    pub(super) fn rescue(&mut self, inside: &Inside) {
+        if std::mem::replace(&mut self.stuck, true) {
+            return;
+        }
+        RESCUES.fetch_add(1, Ordering::Relaxed);
+        for _ in 0..self.release {
+            let mut lists = lists::lock(inside);
+            let Some(m) = lists.pop_preempted() else {
+                break;
+            };
+            let wake = idle::claim(m);
+            drop(lists);
+            idle::deliver(wake);
+        }
+        self.release = (2 * self.release).min(1024);
+    }
 }

@@ -9,7 +9,9 @@
 use super::g::{self, GList, GRef};
 use super::inside::Inside;
 use super::local_queue::LocalQueue;
+use super::m::M;
 use super::timers::Timers;
+use crate::protocol::mword::Snapshot;
 use crossbeam_utils::CachePadded;
 use goweft_stacks::Magazine;
 use std::cell::{Cell, UnsafeCell};
@@ -24,6 +26,9 @@ pub(crate) const MAX_PROCS: usize = 1024;
 #[repr(C)]
 pub(crate) struct P {
     pub(crate) index: usize,
+    /// The M that owned it last, for the monitor, which asks that M's word.
+    /// Written by the M that comes to own it.
+    pub(crate) owner: AtomicPtr<M>,
     pub(crate) queue: LocalQueue,
     /// Counts schedules; every 61st goes through the scheduler loop.
     pub(crate) schedules: Cell<u32>,
@@ -35,6 +40,12 @@ pub(crate) struct P {
     pub(crate) magazine: UnsafeCell<Magazine>,
     /// When it last looked at the netpoll.
     pub(crate) polled_at: Cell<u64>,
+    /// The monitor gave it to a bound M last, although there was work in a queue. The
+    /// monitor's alone.
+    pub(crate) given_to_bound: Cell<bool>,
+    /// How much of its time may be spent on wake-up preemption, in ns, and when
+    /// that was reckoned. The monitor's alone.
+    pub(crate) budget: Cell<(u64, u64)>,
     /// Link in the idle list, under the scheduler's lock.
     pub(crate) next_idle: Cell<*const P>,
     /// It takes no part: not yet, or not any more. Under the scheduler's lock.
@@ -49,6 +60,9 @@ pub(crate) struct Shared {
     pub(crate) timers: Timers,
     /// Go through the scheduler loop at the next schedule: set by the monitor.
     pub(crate) attention: AtomicBool,
+    /// With `attention`: what was just woken goes before all that waits here. Set by
+    /// the monitor, cleared by the loop.
+    pub(crate) urgent: AtomicBool,
     pub(crate) counters: Counters,
 }
 
@@ -161,6 +175,7 @@ impl P {
     fn new(index: usize) -> P {
         P {
             index,
+            owner: AtomicPtr::new(ptr::null_mut()),
             queue: LocalQueue::new(),
             schedules: Cell::new(0),
             runnext_is_new: Cell::new(false),
@@ -169,11 +184,14 @@ impl P {
             free: UnsafeCell::new(GList::new()),
             magazine: UnsafeCell::new(Magazine::new()),
             polled_at: Cell::new(0),
+            given_to_bound: Cell::new(false),
+            budget: Cell::new((0, 0)),
             next_idle: Cell::new(ptr::null()),
             stopped: Cell::new(true),
             shared: CachePadded::new(Shared {
                 timers: Timers::new(),
                 attention: AtomicBool::new(false),
+                urgent: AtomicBool::new(false),
                 counters: Counters::default(),
             }),
         }
@@ -182,6 +200,19 @@ impl P {
     #[inline]
     pub(crate) fn counters(&self) -> &Counters {
         &self.shared.counters
+    }
+
+    /// Whether anything is in its queue. By anybody, as a hint.
+    pub(crate) fn has_work(&self) -> bool {
+        self.queue.peek_next().is_some() || self.queue.len() != 0
+    }
+
+    /// The M that owns it, which word says so.
+    pub(crate) fn owner(&self) -> Option<(&'static M, Snapshot)> {
+        // SAFETY: null or an M of the table, which is never freed.
+        let m: &'static M = unsafe { self.owner.load(Ordering::Relaxed).as_ref() }?;
+        let word = m.word.load();
+        (word.owned_p() == Some(self.index)).then_some((m, word))
     }
 
     #[inline]

@@ -10,11 +10,12 @@ use super::g::{GList, Kind};
 use super::inside::Inside;
 use super::m::M;
 use super::p::{self, P};
-use super::{idle, later, lists};
+use super::{idle, later, lists, wakeup};
 use crate::clock::{self, NEVER, Nanos};
 use crate::protocol::poll_gate::PollGate;
 use goweft_netpoll::Poller;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -61,6 +62,7 @@ pub(crate) fn timer_was_set(when: Nanos) {
     if GATE.must_kick(when) {
         kick();
     }
+    wakeup::timer_was_set(when);
 }
 
 /// The earliest timer of all heaps.
@@ -100,21 +102,30 @@ pub(crate) fn collect_all_due(inside: &mut Inside, now: Nanos, out: &mut GList) 
     }
 }
 
-/// Looks without waiting. Nothing happens when somebody else is at it.
-pub(crate) fn look(inside: &mut Inside, now: Nanos, out: &mut GList) {
-    let Some(poller) = POLLER.get() else { return };
+/// What becomes readable when the netpoll has something; None when it cannot.
+pub(crate) fn descriptor() -> Option<RawFd> {
+    let poller = POLLER.get().filter(|p| p.registered() != 0)?;
+    Some(poller.as_fd().as_raw_fd())
+}
+
+/// Looks without waiting. False: somebody else was at it.
+pub(crate) fn look(inside: &mut Inside, now: Nanos, out: &mut GList) -> bool {
+    let Some(poller) = POLLER.get() else {
+        return true;
+    };
     if poller.registered() == 0 {
-        return;
+        return true;
     }
     LAST_POLL.store(now, Ordering::Relaxed);
     if let Some(p) = inside.p() {
         p.counters().polls.add(1);
     }
     // An error would come again and be found by the next blocking poll.
-    let _ = poller.try_poll(Some(Duration::ZERO), EVENTS, &mut |w| {
+    let polled = poller.try_poll(Some(Duration::ZERO), EVENTS, &mut |w| {
         // SAFETY: every waiter in the netpoll is one of ours, as two words.
         inside.ready_into(unsafe { super::Waiter::from_words(w.who, w.ticket) }, out);
     });
+    polled.is_some()
 }
 
 /// The poller's sleep. `m` has no P and is in its place; returns when it has one.
@@ -159,6 +170,7 @@ pub(crate) fn sleep(inside: &mut Inside, m: &'static M) {
         if has_work && !has_p {
             lists::FOREIGN_WOKEN.fetch_add(out.len() as u64, Ordering::Relaxed);
             lists::lock(inside).append_global(&mut out);
+            wakeup::woken_outside();
             // A P may have become idle since, after its look at that queue.
             idle::wake_for_work(inside);
         }

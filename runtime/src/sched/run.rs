@@ -24,7 +24,8 @@ use std::sync::atomic::Ordering;
 pub(crate) fn run_machine(m: &'static M) -> ! {
     // SAFETY: a new M is inside from its start, and this loop is its only one.
     let mut inside = std::mem::ManuallyDrop::new(unsafe { Inside::resume() });
-    idle::wait_for_p(m);
+    // Without a P: takes its place, and looks for work once before it sleeps.
+    idle::rest(&mut inside, m);
     loop {
         match find(&mut inside, m) {
             Some(g) => run(&mut inside, m, g),
@@ -71,11 +72,18 @@ fn find(inside: &mut Inside, m: &'static M) -> Option<GRef> {
     if asked || n % LOOP_EVERY <= 1 {
         // Whoever was asked to yield has left.
         m.ask.store(0, Ordering::Relaxed);
-        if idle::give_to_bound(inside, m, p) {
+        let urgent = asked && p.shared.urgent.swap(false, Ordering::Relaxed);
+        if !urgent && idle::give_to_bound(inside, m, p) {
             return None;
         }
         look_outside(inside, p, asked);
-        if let Some(g) = by_turns(inside, p, asked, n / LOOP_EVERY) {
+        // What was just woken stands in the global queue.
+        let (asked, turn) = if urgent {
+            (false, 1)
+        } else {
+            (asked, n / LOOP_EVERY)
+        };
+        if let Some(g) = by_turns(inside, p, asked, turn) {
             return Some(g);
         }
     }

@@ -19,6 +19,7 @@ use std::sync::atomic::Ordering;
 pub(crate) struct Spec {
     pub(crate) class: Option<Class>,
     pub(crate) name: Option<Arc<str>>,
+    pub(crate) pinned: bool,
     pub(crate) at: &'static Location<'static>,
 }
 
@@ -152,6 +153,7 @@ pub(crate) fn spawn<F: FnOnce()>(f: F, spec: Spec) -> io::Result<(GRef, u64)> {
     g.permit
         .store(crate::task::first_permit(id), Ordering::Relaxed);
     g.set_class(class);
+    g.pinned.set(spec.pinned);
     g.cold.set(cold);
     g.spawned_at.set(Some(spec.at));
     if let Some(entry) = entry.0.take() {

@@ -2,30 +2,24 @@
 //! number of Ps changes.
 
 use super::inside::Inside;
-use super::lists::{self, SLEEP};
-use super::m::{self, M};
-use super::{deferral, idle, monitor, p, poll, run, tls};
-use crate::abort::OnUnwind;
-use crate::clock::{self, Nanos};
+use super::lists;
+use super::{idle, m, monitor, p, poll, preempt, threads};
+use crate::clock::Nanos;
 use crate::config;
 use crate::fork;
 use crate::limits;
+use crate::protocol::barrier;
 use crate::sys;
-use crate::tell::tell;
-use goweft_stacks::{Class, context, overflow};
+use goweft_stacks::{Class, overflow};
 use std::io;
+use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, Once};
 use std::thread;
 
 static STARTED: AtomicBool = AtomicBool::new(false);
 static START: Once = Once::new();
 static CLASS: AtomicU8 = AtomicU8::new(0);
 static SLICE: AtomicU64 = AtomicU64::new(10_000_000);
-static THREADS: Mutex<Threads> = Mutex::new(Threads {
-    made: 0,
-    slot: None,
-});
 /// The number of Ps follows the limits: nobody has set it. Written at start and under
 /// the scheduler's lock.
 static FOLLOWS: AtomicBool = AtomicBool::new(false);
@@ -86,94 +80,15 @@ fn try_start() -> io::Result<()> {
         lists::lock(&Inside::foreign()).admit(p);
     }
     crate::sync::prepare();
+    barrier::choose();
+    if config::preempts_by_signal() {
+        preempt::install()?;
+    }
+    monitor::prepare()?;
     thread::Builder::new()
         .name("goweft-monitor".into())
         .spawn(|| monitor::run())?;
-    // The first M is made here, so that a system without threads says so at
-    // once; the others when there is work for them. It looks for work, finds none
-    // and becomes the poller: a plain thread may wait for a descriptor, or set a
-    // timer, before there is any goroutine.
-    SLEEP.search();
-    make_machine(true)
-}
-
-/// A thread for the work that waits beside an idle P, which has a searcher's
-/// place in its favour. By the monitor.
-pub(crate) fn add_machine() {
-    if let Err(e) = make_machine(true) {
-        refuse_until(clock::now() + REFUSED_FOR);
-        // The work stays queued: the Ms there are will come to it, and the monitor
-        // tries again.
-        SLEEP.stop_searching();
-        static TOLD: Once = Once::new();
-        TOLD.call_once(|| {
-            tell(format_args!(
-                "the system refuses another thread ({e}); going on with {}",
-                m::count()
-            ))
-        });
-    }
-}
-
-/// How long no thread is asked for after the system refused one, in ns.
-const REFUSED_FOR: Nanos = 20_000_000;
-/// Until when; written by the monitor.
-static REFUSED_UNTIL: AtomicU64 = AtomicU64::new(0);
-
-fn refuse_until(when: Nanos) {
-    REFUSED_UNTIL.store(when, Ordering::Relaxed);
-}
-
-/// Whether threads are refused these days: it is of no use to ask for one.
-pub(crate) fn threads_are_refused() -> bool {
-    let until = REFUSED_UNTIL.load(Ordering::Relaxed);
-    until != 0 && clock::now() < until
-}
-
-/// The threads of Ms.
-struct Threads {
-    made: usize,
-    /// A slot of the table whose thread the system refused: for the next one.
-    slot: Option<&'static M>,
-}
-
-/// Makes an M. With `for_work` it starts with an idle P, if one is left.
-fn make_machine(for_work: bool) -> io::Result<()> {
-    let full = |what| Err(io::Error::new(io::ErrorKind::QuotaExceeded, what));
-    let mut threads = THREADS.lock().unwrap_or_else(|e| e.into_inner());
-    if threads.made >= config::max_threads() {
-        return full("max_threads is reached");
-    }
-    let Some(slot) = threads.slot.take().or_else(m::new_slot) else {
-        return full("the table of threads is full");
-    };
-    let spawned = thread::Builder::new()
-        .name(format!("goweft-{}", slot.index.get()))
-        .stack_size(256 * 1024)
-        .spawn(move || machine(slot));
-    if let Err(e) = spawned {
-        threads.slot = Some(slot);
-        return Err(e);
-    }
-    threads.made += 1;
-    // From here on it can be given a P; it sees that when it is up.
-    idle::enlist(&Inside::foreign(), slot, for_work);
-    Ok(())
-}
-
-/// The body of an M's thread.
-fn machine(m: &'static M) {
-    let _never_ends = OnUnwind("a panic in one of the runtime's threads");
-    context::enter_thread();
-    // For as long as the thread lives. Without one an overflow kills the process
-    // without a word; all else works.
-    let _handlers_run_on = overflow::AltStack::install()
-        .inspect_err(|e| tell(format_args!("no alternate stack for signal handlers: {e}")));
-    deferral::prepare_thread();
-    tls::set_current(m);
-    m.tid.set(sys::gettid());
-    m.rt.store(1, Ordering::Release);
-    run::run_machine(m)
+    threads::start()
 }
 
 /// Changes the number of Ps by hand; the previous one. It does not follow the limits

@@ -17,12 +17,14 @@
 //! wakers park at once, and those that wait for sockets or timers, never search
 //! longer.
 
-use super::g::GRef;
+use super::g::{GList, GRef};
+use super::idle;
 use super::inside::Inside;
 use super::lists::{self, SLEEP};
 use super::m::M;
 use super::p::{self, P};
 use crate::clock::{self, Nanos};
+use crate::protocol::mword::State;
 use crossbeam_deque::Steal;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -58,15 +60,17 @@ pub(crate) fn search(inside: &mut Inside, m: &'static M, p: &'static P) -> Optio
     let mut kept = KeptWaiting::default();
     let mut looks = 0;
     loop {
-        if let Some(g) = steal_round(inside, m, p) {
-            return Some(g);
+        match steal_round(inside, m, p) {
+            Round::Found(g) => return Some(g),
+            Round::Robbed => return None,
+            Round::Nothing => {}
         }
         looks += 1;
         let now = clock::now();
         if let Some(g) = kept.look(p, now) {
             return Some(g);
         }
-        if lists::global_len() != 0 || lists::bound_len() != 0 {
+        if lists::global_len() != 0 || lists::bound_waits() {
             return lists::lock(inside).pop_global();
         }
         let enough = if kept.sees_any() {
@@ -101,18 +105,37 @@ pub(crate) fn review_patience(now: Nanos) {
     }
 }
 
+/// What a look at the others brought.
+enum Round {
+    Found(GRef),
+    Nothing,
+    /// Meanwhile the monitor took the P from the thief.
+    Robbed,
+}
+
 /// One look at every other P's queue, from a random one on.
-fn steal_round(inside: &mut Inside, m: &'static M, p: &'static P) -> Option<GRef> {
+fn steal_round(inside: &mut Inside, m: &'static M, p: &'static P) -> Round {
     let made = p::count();
     let start = p.random() as usize % made;
     for i in 0..made {
-        let victim = p::get((start + i) % made)?;
+        let Some(victim) = p::get((start + i) % made) else {
+            continue;
+        };
         if std::ptr::eq(victim, p) || victim.queue.len() == 0 {
             continue;
         }
         let mut loot = [None; BATCH];
-        outside(m, || rob(victim, &mut loot));
+        let still_owned = outside(m, || rob(victim, &mut loot));
         let mut loot = loot.into_iter().flatten();
+        if !still_owned {
+            let mut list = GList::new();
+            loot.for_each(|g| list.push(g));
+            if list.len() != 0 {
+                lists::lock(inside).append_global(&mut list);
+                idle::wake_for_work(inside);
+            }
+            return Round::Robbed;
+        }
         let Some(first) = loot.next() else { continue };
         let mut taken = 1;
         for g in loot {
@@ -121,9 +144,9 @@ fn steal_round(inside: &mut Inside, m: &'static M, p: &'static P) -> Option<GRef
         }
         p.counters().steals.add(1);
         p.counters().stolen.add(taken);
-        return Some(first);
+        return Round::Found(first);
     }
-    None
+    Round::Nothing
 }
 
 /// The oldest `runnext` that a searcher has seen, and since when.
@@ -188,15 +211,41 @@ fn rob(victim: &P, loot: &mut [Option<GRef>; BATCH]) {
 }
 
 /// Runs `f` with `rt` even: destructors that crossbeam runs in it may use
-/// goweft as any thread may.
-///
-/// Here nobody takes the P from a thread that is outside, so it is still owned
-/// afterwards; the theft of Ps must look at the word again at this place.
-fn outside(m: &'static M, f: impl FnOnce()) {
-    let rt = m.rt.load(Ordering::Relaxed);
+/// goweft as any thread may. Whether the M owns the same P afterwards: the monitor
+/// may have taken it.
+#[must_use]
+fn outside(m: &'static M, f: impl FnOnce()) -> bool {
     super::tls::set_current(std::ptr::null());
-    m.rt.store(rt.wrapping_add(1), Ordering::Release);
+    m.rt.leave();
     f();
-    m.rt.store(rt.wrapping_add(2), Ordering::Relaxed);
+    m.rt.enter();
     super::tls::set_current(m);
+    m.owns_as_before() || still_owns(m)
+}
+
+/// Steps 1b and 5, for an M without a goroutine.
+#[cold]
+fn still_owns(m: &'static M) -> bool {
+    loop {
+        let seen = m.word.load();
+        match seen.state() {
+            State::Owns => {
+                // Given back in place: another P perhaps, and the loot goes where
+                // everybody finds it.
+                let before = m.p.get();
+                m.adopt_owned(seen);
+                return std::ptr::eq(before, m.p.get());
+            }
+            State::Pending => {
+                m.word.keep(seen);
+            }
+            State::Stolen => {
+                if m.word.forget(seen) {
+                    m.p.set(std::ptr::null());
+                    return false;
+                }
+            }
+            state => crate::abort::fatal(&format!("a searching thread is {state:?}")),
+        }
+    }
 }

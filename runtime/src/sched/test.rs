@@ -15,6 +15,7 @@ fn start(f: impl FnOnce() + Send + 'static) {
         Spec {
             class: None,
             name: None,
+            pinned: false,
             at: Location::caller(),
         },
     )

@@ -9,14 +9,14 @@
 //! A goroutine parks by switching straight to the next one; that it waits is
 //! written down by a deferred action, on the next stack, when its own context is
 //! complete. A goroutine that cannot leave its thread (because it is panicking:
-//! std counts panics in a thread-local) parks together with its M, which first
-//! gives its P away. A thread that is no M sleeps on a futex in its block.
+//! std counts panics in a thread-local, or because it is pinned) parks together with its M,
+//! which first gives its P away. A thread that is no M sleeps on a futex in its block.
 
 use super::g::{self, GList, GRef, Kind};
 use super::inside::Inside;
 use super::m::M;
 use super::p::P;
-use super::{entry, idle, lists, steal};
+use super::{entry, idle, lists, steal, wakeup};
 use crate::clock::{self, NEVER, Nanos};
 use crate::protocol::gword::{Parked, Ready, Ticket};
 use crate::sys;
@@ -112,7 +112,7 @@ impl Inside {
                 }
                 if g.word.is_notified() {
                     g.word.cancel_park();
-                } else if std::thread::panicking() {
+                } else if stays(g) {
                     self.park_with_thread(m, g);
                 } else {
                     let p = owned(m);
@@ -156,7 +156,10 @@ impl Inside {
                     self.push_local(p, g);
                 }
             }
-            None => lists::lock(self).append_global(list),
+            None => {
+                lists::lock(self).append_global(list);
+                wakeup::woken_outside();
+            }
         }
         idle::wake_for_work(self);
     }
@@ -183,6 +186,7 @@ impl Inside {
             Some(p) => self.push_next(p, g),
             None => {
                 lists::lock(self).push_global(g);
+                wakeup::woken_outside();
                 idle::wake_for_work(self);
             }
         }
@@ -213,7 +217,10 @@ impl Inside {
                     self.push_local(p, old);
                 }
             }
-            None => lists::lock(self).push_global(g),
+            None => {
+                lists::lock(self).push_global(g);
+                wakeup::woken_outside();
+            }
         }
         idle::wake_for_work(self);
     }
@@ -232,8 +239,8 @@ impl Inside {
         let Some(m) = self.m() else { return };
         let Some(g) = self.g() else { return };
         let p = owned(m);
-        if std::thread::panicking() {
-            return;
+        if stays(g) {
+            return self.yield_with_thread(m, p);
         }
         p.counters().yields.add(1);
         self.leave_for_next(m, p, commit_yield, g);
@@ -243,10 +250,10 @@ impl Inside {
     pub(crate) fn yield_to_global(&mut self) {
         let Some(m) = self.m() else { return };
         let Some(g) = self.g() else { return };
-        if std::thread::panicking() {
-            return;
-        }
         let p = owned(m);
+        if stays(g) {
+            return self.yield_with_thread(m, p);
+        }
         p.counters().yields.add(1);
         // SAFETY: as in `leave_for_next`; the host is suspended while `g` runs.
         unsafe { switch_to_host(m, commit_global, g) };
@@ -259,7 +266,7 @@ impl Inside {
     pub(crate) fn regain_p(&mut self, seen: crate::protocol::mword::Snapshot) -> bool {
         let m = self.m().expect("only an M loses its P");
         let g = self.g().expect("only a goroutine runs without a P");
-        if std::thread::panicking() || !g.bound.load(Ordering::Relaxed).is_null() {
+        if stays(g) || !g.bound.load(Ordering::Relaxed).is_null() {
             if !m.word.wait(seen) {
                 return false;
             }
@@ -308,6 +315,28 @@ impl Inside {
         self.refresh();
     }
 
+    /// A yield of a goroutine that stays: its thread gives its P away and waits for
+    /// one behind others.
+    #[cold]
+    #[inline(never)]
+    fn yield_with_thread(&mut self, m: &'static M, p: &'static P) {
+        // One that is panicking gets to its end first.
+        let others = p.has_work() || lists::global_len() != 0 || lists::bound_waits();
+        if std::thread::panicking() || !others {
+            return;
+        }
+        p.counters().yields.add(1);
+        idle::give_p_away(self, m);
+        let seen = m.word.load();
+        assert!(
+            m.word.wait(seen),
+            "nobody else writes the word of an M without a P"
+        );
+        lists::lock(self).push_bound(m);
+        idle::wake_for_work(self);
+        idle::wait_for_p(m);
+    }
+
     /// A bound park: the goroutine sleeps with its thread.
     #[cold]
     #[inline(never)]
@@ -336,6 +365,12 @@ impl Inside {
             .add(self, deadline, waiter.g, waiter.ticket);
         super::poll::timer_was_set(deadline);
     }
+}
+
+/// Whether `g`, which runs here, cannot leave its thread.
+#[inline]
+fn stays(g: GRef) -> bool {
+    g.pinned.get() || std::thread::panicking()
 }
 
 /// The P of an M that is inside with a goroutine.
@@ -432,6 +467,9 @@ unsafe extern "C" fn commit_global(left: Context, data: *mut ()) {
     // SAFETY: the context that was switched to is inside.
     let mut inside = std::mem::ManuallyDrop::new(unsafe { Inside::resume() });
     lists::lock(&inside).push_global(g);
+    if inside.p().is_none() {
+        wakeup::notice();
+    }
     idle::wake_for_work(&mut inside);
 }
 

@@ -12,9 +12,10 @@ use crate::sched::Inside;
 /// A call into goweft in `f` gets a processor first, and keeps it: do what blocks in
 /// `f`, and send, lock and sleep outside it.
 ///
-/// Worth it where `f` blocks for more than a few microseconds: the hand-over
-/// takes about as long. For what computes it is of no use, and makes
-/// more threads compete for the CPUs than there are processors.
+/// Without it, a call that blocks costs the others a millisecond: then the processor is
+/// taken. So this is worth it for what blocks often, for more than a few microseconds: the
+/// hand-over takes about as long. For what computes it is of no use, and makes more
+/// threads compete for the CPUs than there are processors, until they are parked.
 ///
 /// ```
 /// let text = goweft::blocking(|| std::fs::read_to_string("/proc/self/comm"))?;

@@ -50,6 +50,7 @@ where
     let spec = Spec {
         class: None,
         name: None,
+        pinned: false,
         at: Location::caller(),
     };
     match launch(f, spec) {
@@ -111,11 +112,13 @@ impl Builder {
         self
     }
 
-    /// Whether the goroutine stays on the OS thread on which it first runs.
+    /// Whether the goroutine stays on the OS thread on which it first runs: then what
+    /// belongs to a thread (thread-locals, values that are not `Send`, what a C library
+    /// notes for its caller) may be held over calls that park.
     ///
-    /// There is no such mechanism in this version: with `true`, spawning fails
-    /// with [`io::ErrorKind::Unsupported`] rather than moving a goroutine that
-    /// relies on staying.
+    /// That thread runs nothing else until the goroutine has ended. Where others switch to the
+    /// next goroutine, this one puts its thread to sleep: a few microseconds each time, and
+    /// one thread of [`Config::max_threads`](crate::Config::max_threads) for each.
     #[doc(alias = "LockOSThread")]
     pub fn pinned(mut self, pinned: bool) -> Builder {
         self.pinned = pinned;
@@ -126,8 +129,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) when the stack size is not allowed,
-    /// [`Unsupported`](io::ErrorKind::Unsupported) for [`pinned`](Self::pinned), and what the system says when
-    /// there is no room for another stack: out of memory, or out of mappings
+    /// and what the system says when there is no room for another stack: out of memory, or out of mappings
     /// (the text names `vm.max_map_count`). What the closure captured is
     /// dropped then.
     #[track_caller]
@@ -145,13 +147,10 @@ impl Builder {
             0 => None,
             bytes => Some(class_of(bytes).ok_or_else(|| no_such_size(bytes))?),
         };
-        if self.pinned {
-            let text = "a pinned goroutine (Builder::pinned) is not supported yet; run a thread of std for it";
-            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
-        }
         Ok(Spec {
             class,
             name: self.name.map(Arc::from),
+            pinned: self.pinned,
             at,
         })
     }

@@ -82,6 +82,7 @@ where
     if let Err(e) = spawn(
         body,
         Spec {
+            pinned: false,
             class: None,
             name,
             at,

@@ -355,6 +355,19 @@ fn bad_local() {
     println!("joined {}", h.unwrap().join().unwrap());
 }
 
+fn println_storm() {
+    let slice = Duration::from_micros(200);
+    Config::new()
+        .maxprocs(2)
+        .time_slice(slice)
+        .install()
+        .unwrap();
+    let hogs: Vec<_> = (0..8)
+        .map(|who| spawn(move || (0..5_000).for_each(|n| println!("{who}: {n}"))))
+        .collect();
+    hogs.into_iter().for_each(|h| h.join().unwrap());
+}
+
 fn main() {
     let role = std::env::args().nth(1).unwrap_or_default();
     match role.as_str() {
@@ -387,6 +400,7 @@ fn main() {
         "overflow_unnamed" => overflow_unnamed(),
         "null_dereference" => null_dereference(),
         "bad_local" => bad_local(),
+        "println_storm" => println_storm(),
         role => panic!("no role {role:?}"),
     }
 }

@@ -1,0 +1,117 @@
+//! Parking a thread by signal: the handler of SIGURG (PROTOCOL 7).
+//!
+//! It parks a thread that has lost its P and computes on, wherever it is: in the
+//! allocator, with a lock held, in a C library. To the code on that thread it is as if
+//! the OS had taken the CPU away for a while. The thread keeps its goroutine, and
+//! goes on when it is given a P.
+//!
+//! What always holds: the handler touches the words of its own M, the stack
+//! of the preempted and the monitor's bell, and nothing else; so it may run
+//! between any two instructions outside the runtime. Inside (`rt` odd) it does
+//! nothing. It changes `errno` and gives it back; all other state is in the
+//! kernel's frame.
+
+use super::lists::{self, SLEEP};
+use super::m::{self, M};
+use super::{deferral, g::GRef, idle, monitor, sys};
+use crate::clock;
+use crate::protocol::mword::State;
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+
+/// Whether threads are parked by signal. Written once, at start.
+static ON: AtomicBool = AtomicBool::new(false);
+static BEFORE: OnceLock<sys::Before> = OnceLock::new();
+/// Threads parked so far.
+pub(crate) static PARKED: AtomicU64 = AtomicU64::new(0);
+
+/// Whether threads are parked by signal.
+pub(super) fn is_on() -> bool {
+    ON.load(Ordering::Relaxed)
+}
+
+/// Installs the handler. Once, at start.
+///
+/// # Errors
+/// What `sigaction` says.
+pub(super) fn install() -> io::Result<()> {
+    let before = sys::install(on_signal)?;
+    BEFORE.get_or_init(|| before);
+    ON.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+/// The handler.
+///
+/// # Safety
+/// Called by the kernel.
+unsafe extern "C" fn on_signal(signal: c_int, info: *mut sys::SigInfo, context: *mut c_void) {
+    let errno = sys::errno();
+    let ours = m::of_tid(crate::sys::gettid()).filter(|m| is_requested(m));
+    match ours {
+        Some(m) => park(m),
+        None => {
+            if let Some(before) = BEFORE.get() {
+                // SAFETY: the kernel's own arguments.
+                unsafe { before.call(signal, info, context) };
+            }
+        }
+    }
+    sys::set_errno(errno);
+}
+
+/// Whether the monitor sent it for what the M has lost now.
+fn is_requested(m: &M) -> bool {
+    let req = m.req.load(Ordering::Acquire);
+    req != 0 && req == m.word.load().bits()
+}
+
+/// Parks the thread, which is `m`, unless it is in the wrong place for that.
+fn park(m: &'static M) {
+    if m.rt.is_inside() {
+        // It has lost its P, so it will stop by itself where it next enters; in the
+        // middle of that it is now.
+        m.ask.store(1, Ordering::Relaxed);
+        return m.req.store(0, Ordering::Relaxed);
+    }
+    // SAFETY: null or an address of a block.
+    let Some(g) = (unsafe { GRef::from_nullable(m.g.get()) }) else {
+        return m.req.store(0, Ordering::Relaxed);
+    };
+    if g.no_preempt.get() {
+        return m.req.store(0, Ordering::Relaxed);
+    }
+    if deferral::is_deferred() {
+        // The request stays: the end of the deferral sends the signal again.
+        return deferral::put_off();
+    }
+    m.rt.enter();
+    let seen = m.word.load();
+    if seen.state() != State::Stolen || seen.bits() != m.req.load(Ordering::Relaxed) {
+        // It was given a P in place meanwhile.
+        return m.rt.leave();
+    }
+    m.req.store(0, Ordering::Relaxed);
+    m.preempted.store(true, Ordering::Relaxed);
+    m.waits_since.store(clock::now(), Ordering::Relaxed);
+    if !m.word.wait(seen) {
+        m.preempted.store(false, Ordering::Relaxed);
+        return m.rt.leave();
+    }
+    PARKED.fetch_add(1, Ordering::Relaxed);
+    lists::PREEMPTED.push(m.index.get(), &m.next_preempted);
+    // The pusher's half of step 9. The monitor does the waking: it has the time.
+    fence(Ordering::SeqCst);
+    if SLEEP.idle_now() != 0 {
+        monitor::kick();
+    }
+    idle::wait_for_claim(m);
+    // First: as soon as it owns a P, or is Stolen, others look at it again.
+    m.preempted.store(false, Ordering::Relaxed);
+    if !idle::take_given(m) {
+        m.word.release();
+    }
+    m.rt.leave();
+}

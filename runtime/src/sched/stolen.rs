@@ -1,0 +1,98 @@
+//! Ms that have lost or given away their P: those that compute are given an idle
+//! one, or parked by signal (PROTOCOL 12).
+
+use super::inside::Inside;
+use super::lists::{self, SLEEP};
+use super::m::{self, M};
+use super::monitor::Monitor;
+use super::thread_state::ThreadState;
+use super::{affinity, idle, preempt, start, sys};
+use crate::clock::Nanos;
+use crate::protocol::mword::{Snapshot, State};
+use std::sync::atomic::Ordering;
+
+/// Words looked at in one tick at most, and Stolen ones among them.
+const WORDS: usize = 1024;
+const STOLEN: usize = 64;
+/// A thread that has used less than this since the last look does not compute, in ns.
+const COMPUTES: Nanos = 50_000;
+/// Requests without an answer after which an M gets no more.
+const PATIENCE: u32 = 3;
+
+/// Sends the signal to `m`, whose word is `stolen`, unless it blocks by now.
+pub(super) fn request(m: &'static M, stolen: Snapshot, now: Nanos) {
+    if !preempt::is_on() || m.watch.unanswered.get() >= PATIENCE {
+        return;
+    }
+    m.watch.requested_at.set(now);
+    m.req.store(stolen.bits(), Ordering::Release);
+    sys::send(m.tid.load(Ordering::Relaxed));
+}
+
+impl Monitor {
+    /// Looks at some of the Stolen Ms, in turn.
+    pub(super) fn watch_stolen(&mut self, inside: &mut Inside) {
+        let count = m::count();
+        let mut left = STOLEN;
+        self.stolen_seen = false;
+        for _ in 0..count.min(WORDS) {
+            self.cursor = if self.cursor + 1 < count {
+                self.cursor + 1
+            } else {
+                0
+            };
+            let m = m::slot(self.cursor);
+            let word = m.word.load();
+            if word.state() != State::Stolen {
+                continue;
+            }
+            self.stolen_seen = true;
+            self.watch_one_stolen(inside, m, word);
+            left -= 1;
+            if left == 0 {
+                return;
+            }
+        }
+    }
+
+    fn watch_one_stolen(&mut self, inside: &mut Inside, m: &'static M, word: Snapshot) {
+        let watch = &m.watch;
+        let Some(cpu) = sys::cpu_time(m.tid.load(Ordering::Relaxed)) else {
+            return;
+        };
+        let used = cpu.saturating_sub(watch.cpu.replace(cpu));
+        if used < COMPUTES || m.rt.load().is_inside() {
+            return;
+        }
+        let requested = m.req.load(Ordering::Relaxed) == word.bits();
+        if requested && self.now.saturating_sub(watch.requested_at.get()) < start::time_slice() {
+            return;
+        }
+        if self.files.look(m) != ThreadState::Running {
+            return;
+        }
+        if SLEEP.idle_now() != 0 && !idle::there_is_work() {
+            return give_back(inside, m, word);
+        }
+        if requested {
+            watch.unanswered.set(watch.unanswered.get() + 1);
+        } else if watch.requested_at.get() != 0 {
+            watch.unanswered.set(0);
+        }
+        request(m, word, self.now);
+    }
+}
+
+/// Stolen -> Owns, when a P is idle.
+fn give_back(inside: &mut Inside, m: &'static M, stolen: Snapshot) {
+    let Some(p) = lists::lock(inside).pop_idle() else {
+        return;
+    };
+    if m.word.give_back(stolen, p.index) {
+        p.owner
+            .store(std::ptr::from_ref(m).cast_mut(), Ordering::Relaxed);
+        affinity::follow(m, p);
+    } else {
+        idle::rest_p(inside, p);
+    }
+}

@@ -1,0 +1,163 @@
+//! Theft: the monitor takes Ps from threads that are outside the runtime
+//! (PROTOCOL 4), and gives each to an M that can use it (PROTOCOL 6).
+//!
+//! All thefts of a tick share one heavy barrier. The head of `README.md`'s step 4
+//! has the argument.
+
+use super::inside::Inside;
+use super::lists;
+use super::m::M;
+use super::p::{self, P};
+use super::{affinity, idle, start, stolen, wakeup};
+use crate::clock::Nanos;
+use crate::protocol::barrier;
+use crate::protocol::mword::Snapshot;
+use crate::protocol::rt::Count;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Ps taken from threads that computed.
+pub(crate) static FROM_COMPUTING: AtomicU64 = AtomicU64::new(0);
+/// Ps taken from threads that blocked.
+pub(crate) static FROM_BLOCKED: AtomicU64 = AtomicU64::new(0);
+
+/// Thefts in one tick at most.
+pub(super) const BATCH: usize = 64;
+
+/// A P that is to be taken.
+#[derive(Clone, Copy)]
+pub(super) struct Victim {
+    pub(super) m: &'static M,
+    /// Its word and its `rt` when it was looked at.
+    pub(super) word: Snapshot,
+    pub(super) rt: Count,
+    /// It computes: it is parked when it has lost its P.
+    pub(super) computes: bool,
+    /// There is work that wants the P; otherwise it becomes idle.
+    pub(super) for_work: bool,
+    /// For a goroutine that was just woken.
+    pub(super) urgent: bool,
+    /// For how long its goroutine has had the P.
+    pub(super) ran: Nanos,
+}
+
+/// The thefts of one tick.
+pub(super) struct Batch {
+    victims: [Option<Victim>; BATCH],
+    len: usize,
+}
+
+impl Batch {
+    pub(super) fn new() -> Batch {
+        Batch {
+            victims: [None; BATCH],
+            len: 0,
+        }
+    }
+
+    pub(super) fn push(&mut self, victim: Victim) {
+        if self.len < BATCH {
+            self.victims[self.len] = Some(victim);
+            self.len += 1;
+        }
+    }
+
+    /// Drops all but what the work that waits and the Ms that could take a P justify:
+    /// those that have run longest stay, and those whose P becomes idle.
+    pub(super) fn limit(&mut self, takers: usize) {
+        let victims = &mut self.victims[..self.len];
+        // Not stable, and so without memory of its own.
+        victims.sort_unstable_by_key(|v| v.map(|v| (v.for_work, std::cmp::Reverse(v.ran))));
+        let idle = victims.iter().flatten().filter(|v| !v.for_work).count();
+        self.len = self.len.min(idle + takers);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Step 4. The batch is empty afterwards. Whether a P was taken for what was
+    /// just woken.
+    pub(super) fn carry_out(&mut self, inside: &mut Inside, now: Nanos) -> bool {
+        let mut served = false;
+        let mut pending: [Option<(Victim, Snapshot)>; BATCH] = [None; BATCH];
+        for (place, victim) in pending
+            .iter_mut()
+            .zip(self.victims[..self.len].iter().flatten())
+        {
+            *place = victim.m.word.pend(victim.word).map(|word| (*victim, word));
+        }
+        self.len = 0;
+        barrier::heavy();
+        for (victim, word) in pending.into_iter().flatten() {
+            let rt = victim.m.rt.load();
+            let robbed = if rt.is_inside() || rt != victim.rt || (served && victim.urgent) {
+                // (One P serves all that was woken.)
+                None
+            } else {
+                victim.m.word.rob(word)
+            };
+            let Some(stolen) = robbed else {
+                // It entered; it may have called the theft off itself.
+                victim.m.word.keep(word);
+                continue;
+            };
+            let Some(p) = word.owned_p().and_then(p::get) else {
+                crate::abort::fatal("a P was stolen that there is not");
+            };
+            affinity::widen(victim.m);
+            served |= victim.urgent;
+            if victim.urgent {
+                wakeup::charge(p);
+            }
+            if victim.computes {
+                FROM_COMPUTING.fetch_add(1, Ordering::Relaxed);
+                // First: the one who takes the P needs the CPU that this one has.
+                stolen::request(victim.m, stolen, now);
+            } else {
+                FROM_BLOCKED.fetch_add(1, Ordering::Relaxed);
+            }
+            hand_over(inside, p, victim.urgent, now);
+        }
+        served
+    }
+}
+
+/// Gives `p`, which is the monitor's, to whoever should run on it.
+fn hand_over(inside: &mut Inside, p: &'static P, urgent: bool, now: Nanos) {
+    if p.index >= lists::procs() {
+        return idle::rest_p(inside, p);
+    }
+    let mut lists = lists::lock(inside);
+    lists.drain_preempted();
+    let queued = p.has_work() || lists::global_len() != 0;
+    let overdue = now.saturating_sub(lists::bound_since()) >= 2 * start::time_slice();
+    // In turns: with many that compute the first is always overdue, and with many
+    // in the queue that is never empty.
+    let bound_first = overdue && !urgent && !p.given_to_bound.get();
+    let wake = if bound_first || !queued {
+        idle::claim_bound_for(&mut lists, p)
+    } else {
+        None
+    };
+    let wake = match wake {
+        None if queued => idle::claim_rested(&mut lists, p, false)
+            .or_else(|| idle::claim_bound_for(&mut lists, p)),
+        wake => wake,
+    };
+    p.given_to_bound.set(bound_first);
+    // What was set before was for the one who lost it.
+    p.shared.urgent.store(urgent, Ordering::Relaxed);
+    p.shared.attention.store(urgent, Ordering::Release);
+    drop(lists);
+    match wake {
+        Some(wake) => idle::deliver(wake),
+        None => idle::rest_p(inside, p),
+    }
+}
+
+/// How many Ms could take a P now.
+pub(super) fn takers(inside: &Inside) -> usize {
+    let mut lists = lists::lock(inside);
+    lists.drain_preempted();
+    lists.spare.len() + lists::bound_len() + usize::from(!lists.poller.is_null())
+}

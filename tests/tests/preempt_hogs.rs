@@ -1,0 +1,321 @@
+//! Goroutines that compute and never call: everybody else goes on.
+
+use goweft::net::{TcpListener, TcpStream};
+use goweft::{JoinHandle, channel, runtime, spawn, task};
+use std::hint::{black_box, spin_loop};
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+const WATCHDOG: Duration = Duration::from_secs(60);
+
+/// One test at a time, with so many processors: each needs the machine.
+fn alone(procs: usize) -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    runtime::set_maxprocs(procs);
+    guard
+}
+
+/// Goroutines in endless loops without calls, until they are dropped.
+struct Hogs {
+    stop: Arc<AtomicBool>,
+    turns: Arc<Vec<AtomicU64>>,
+    hogs: Vec<JoinHandle<()>>,
+}
+
+impl Hogs {
+    /// All of them run, or have run, when this returns.
+    fn start(n: usize) -> Hogs {
+        let stop = Arc::new(AtomicBool::new(false));
+        let turns = Arc::new((0..n).map(|_| AtomicU64::new(0)).collect::<Vec<_>>());
+        let hogs = (0..n)
+            .map(|i| {
+                let (stop, turns) = (stop.clone(), turns.clone());
+                spawn(move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        turns[i].store(turns[i].load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        let hogs = Hogs { stop, turns, hogs };
+        hogs.wait_for_turns();
+        hogs
+    }
+
+    /// Until each has got on.
+    fn wait_for_turns(&self) {
+        let deadline = Instant::now() + WATCHDOG;
+        for turn in self.turns.iter() {
+            let seen = turn.load(Ordering::Relaxed);
+            while turn.load(Ordering::Relaxed) == seen {
+                assert!(Instant::now() < deadline, "a hog never gets a processor");
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+impl Drop for Hogs {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for hog in self.hogs.drain(..) {
+            hog.join().unwrap();
+        }
+    }
+}
+
+/// What `f`, as a goroutine, returns; it must return.
+fn run_beside<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
+    let (tx, rx) = mpsc::channel();
+    spawn(move || tx.send(f()).unwrap());
+    rx.recv_timeout(WATCHDOG).expect("it goes on")
+}
+
+/// Sorts them, shows the spread, and returns the 99th percentile.
+fn report(what: &str, mut waits: Vec<Duration>) -> Duration {
+    waits.sort();
+    let at = |q: usize| waits[(waits.len() - 1) * q / 100];
+    println!(
+        "{what}: p50 {:?}, p99 {:?}, max {:?}",
+        at(50),
+        at(99),
+        at(100)
+    );
+    at(99)
+}
+
+/// By how much `sleep` overslept one millisecond, again and again.
+fn oversleeps(n: usize, sleep: fn(Duration)) -> Vec<Duration> {
+    let ms = Duration::from_millis(1);
+    let nap = |_| {
+        let begin = Instant::now();
+        sleep(ms);
+        begin.elapsed() - ms
+    };
+    (0..n).map(nap).collect()
+}
+
+#[test]
+fn smoke_a_goroutine_runs_beside_an_endless_loop() {
+    let _alone = alone(1);
+    let hogs = Hogs::start(1);
+    assert_eq!(run_beside(|| 42), 42);
+    drop(hogs);
+}
+
+#[test]
+fn endless_loops_take_turns() {
+    let _alone = alone(1);
+    let hogs = Hogs::start(4);
+    for _ in 0..3 {
+        hogs.wait_for_turns();
+    }
+}
+
+/// How often threads were stopped while a goroutine computed for 60 ms in `how` beside one
+/// that keeps taking its processor.
+fn stopped_while_computing(how: fn(&dyn Fn())) -> u64 {
+    let stop = Arc::new(AtomicBool::new(false));
+    let before = runtime::metrics();
+    let hog = spawn({
+        let stop = stop.clone();
+        move || {
+            how(&|| {
+                while !stop.load(Ordering::Relaxed) {
+                    spin_loop();
+                }
+            })
+        }
+    });
+    let deadline = Instant::now() + WATCHDOG;
+    // Computes as well, so that it wants the processor for long.
+    run_beside(move || {
+        while runtime::metrics().taken_from_computing < before.taken_from_computing + 5 {
+            assert!(Instant::now() < deadline, "its processor is never taken");
+            let until = Instant::now() + Duration::from_millis(2);
+            while Instant::now() < until {
+                spin_loop();
+            }
+            task::sleep(Duration::from_millis(1));
+        }
+    });
+    let stopped = runtime::metrics().preemptions - before.preemptions;
+    stop.store(true, Ordering::Relaxed);
+    hog.join().unwrap();
+    stopped
+}
+
+#[test]
+fn in_no_preempt_a_thread_loses_its_processor_and_is_not_stopped() {
+    let _alone = alone(1);
+    assert_ne!(stopped_while_computing(|f| f()), 0);
+    assert_eq!(stopped_while_computing(|f| goweft::no_preempt(f)), 0);
+}
+
+/// Without wake-up preemption the median is a slice or two. A machine that is busy with
+/// other things makes threads of the OS late as well: what a thread that sleeps beside
+/// says is taken off, and one round of ten must hold the bar.
+#[test]
+fn a_sleeper_wakes_soon_beside_endless_loops_on_every_processor() {
+    const BAR: Duration = Duration::from_millis(5);
+    for procs in [1, 2] {
+        let _alone = alone(procs);
+        let hogs = Hogs::start(procs);
+        let held = (0..5).any(|_| {
+            let thread = std::thread::spawn(|| oversleeps(300, std::thread::sleep));
+            let late = run_beside(|| oversleeps(300, task::sleep));
+            report("1 ms sleep of a thread, late", thread.join().unwrap());
+            report(&format!("of a goroutine beside {procs} hogs, late"), late) <= BAR
+        });
+        drop(hogs);
+        assert!(
+            held,
+            "the 99th percentile is above {BAR:?} in each of five rounds"
+        );
+    }
+}
+
+#[test]
+fn a_ping_pong_goes_on_beside_endless_loops_on_every_processor() {
+    let _alone = alone(2);
+    let hogs = Hogs::start(2);
+    let waits = run_beside(|| {
+        let (to, there) = channel::bounded::<u32>(0);
+        let (back, here) = channel::bounded(0);
+        spawn(move || {
+            for n in there {
+                back.send(n + 1).unwrap();
+            }
+        });
+        (0..5_000)
+            .map(|n| {
+                let begin = Instant::now();
+                to.send(n).unwrap();
+                assert_eq!(here.recv(), Ok(n + 1));
+                begin.elapsed()
+            })
+            .collect::<Vec<_>>()
+    });
+    report("ping-pong beside 2 hogs", waits);
+    drop(hogs);
+}
+
+#[test]
+fn an_echo_over_tcp_goes_on_beside_endless_loops_on_every_processor() {
+    let _alone = alone(2);
+    let hogs = Hogs::start(2);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    spawn(move || {
+        let (mut conn, _) = listener.accept().unwrap();
+        let mut buf = [0; 64];
+        while let Ok(n @ 1..) = conn.read(&mut buf) {
+            conn.write_all(&buf[..n]).unwrap();
+        }
+    });
+    let waits = run_beside(move || {
+        let mut conn = TcpStream::connect(addr).unwrap();
+        (0..200u8)
+            .map(|i| {
+                let begin = Instant::now();
+                conn.write_all(&[i]).unwrap();
+                let mut got = [0];
+                conn.read_exact(&mut got).unwrap();
+                assert_eq!(got, [i]);
+                begin.elapsed()
+            })
+            .collect::<Vec<_>>()
+    });
+    report("TCP echo beside 2 hogs", waits);
+    drop(hogs);
+}
+
+/// CPU time of the process so far.
+fn cpu_time() -> Duration {
+    // SAFETY: all zero is a valid timespec, which the call fills in.
+    let mut t: libc::timespec = unsafe { std::mem::zeroed() };
+    // SAFETY: as above.
+    let rc = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut t) };
+    assert_eq!(rc, 0);
+    Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
+}
+
+#[test]
+fn no_more_threads_compute_than_there_are_processors() {
+    let _alone = alone(1);
+    let hogs = Hogs::start(8);
+    let before = runtime::metrics().preemptions;
+    let (begin, used) = (Instant::now(), cpu_time());
+    while begin.elapsed() < Duration::from_secs(1) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let used = (cpu_time() - used).as_secs_f64() / begin.elapsed().as_secs_f64();
+    let parked = runtime::metrics().preemptions - before;
+    println!("8 hogs on one processor: {used:.2} CPUs, {parked} threads parked a second");
+    assert!(parked > 10, "{parked}");
+    assert!(used < 1.4, "{used} CPUs for one processor");
+    drop(hogs);
+}
+
+#[test]
+fn a_hog_goes_on_where_it_was_with_all_that_it_had() {
+    let _alone = alone(1);
+    let sums = (0..4)
+        .map(|seed| {
+            spawn(move || {
+                // Floating point over several slices: what is interrupted is not changed.
+                let mut x = f64::from(seed) + 1.5;
+                let begin = Instant::now();
+                let mut rounds = 0u64;
+                while rounds < 20_000_000 {
+                    x = black_box(x * 1.000_000_1 + 1e-9);
+                    if x > 1e6 {
+                        x /= 1e6;
+                    }
+                    rounds += 1;
+                }
+                (x, begin.elapsed())
+            })
+        })
+        .collect::<Vec<_>>();
+    let sums: Vec<_> = sums.into_iter().map(|h| h.join().unwrap().0).collect();
+    for (seed, sum) in sums.into_iter().enumerate() {
+        let mut x = seed as f64 + 1.5;
+        for _ in 0..20_000_000 {
+            x = black_box(x * 1.000_000_1 + 1e-9);
+            if x > 1e6 {
+                x /= 1e6;
+            }
+        }
+        assert_eq!(x.to_bits(), sum.to_bits());
+    }
+}
+
+#[test]
+fn a_spinner_waits_for_one_that_is_not_running() {
+    let _alone = alone(1);
+    let flag = Arc::new(AtomicBool::new(false));
+    let seen = flag.clone();
+    let spinner = spawn(move || {
+        while !seen.load(Ordering::Acquire) {
+            spin_loop();
+        }
+    });
+    run_beside(move || flag.store(true, Ordering::Release));
+    spinner.join().unwrap();
+}
+
+#[test]
+fn the_last_resort_was_not_used() {
+    let _alone = alone(2);
+    let hogs = Hogs::start(4);
+    for _ in 0..10 {
+        hogs.wait_for_turns();
+        run_beside(|| Mutex::new(vec![1, 2, 3]));
+    }
+    drop(hogs);
+    assert_eq!(runtime::metrics().rescues, 0);
+}
