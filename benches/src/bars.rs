@@ -8,6 +8,7 @@ use crate::side_name;
 pub(crate) const SCENARIOS: &[&str] = &[
     "switch",
     "enter",
+    "empty_op",
     "yield2",
     "spawn_join",
     "spawn_batch",
@@ -29,6 +30,7 @@ pub(crate) const SCENARIOS: &[&str] = &[
     "sleep_timers",
     "context_timeout",
     "preempt",
+    "busy",
     "deep_stack",
     "tcp_echo",
     "http_hello",
@@ -74,6 +76,34 @@ pub(crate) const BARS: &[Bar] = &[
         subject: side("stacks", "switch.10", 1),
         references: &[side("corosensei", "switch.10", 1)],
         at_most: 1.1,
+    },
+    Bar {
+        scenario: "empty_op",
+        what: "enter and leave the runtime, ns",
+        subject: side("goweft", "empty_op", 1),
+        references: &[],
+        at_most: 1.5,
+    },
+    Bar {
+        scenario: "preempt",
+        what: "1 ms sleeper, 2 hogs, p99 late, ms",
+        subject: side("goweft", "preempt.late_p99", 2),
+        references: &[],
+        at_most: 5.0,
+    },
+    Bar {
+        scenario: "preempt",
+        what: "1 ms sleeper, against Go",
+        subject: side("goweft", "preempt.late_p99", 2),
+        references: &[side("go", "preempt.late_p99", 2)],
+        at_most: 1.0,
+    },
+    Bar {
+        scenario: "busy",
+        what: "CPU time, preempted or not",
+        subject: side("goweft", "busy.cpu", 2),
+        references: &[side("goweft_off", "busy.cpu", 2)],
+        at_most: 1.005,
     },
     Bar {
         scenario: "yield2",
@@ -221,12 +251,22 @@ pub(crate) fn commands_for(bars: &[&Bar]) -> Vec<Command> {
     commands
 }
 
+/// Rounds of a scenario at least: what differs by less than it varies takes more of them.
+pub(crate) fn rounds_at_least(scenario: &str) -> usize {
+    match scenario {
+        "busy" => 20,
+        _ => 1,
+    }
+}
+
 /// Every peer's command for a scenario, on one and on two processors.
 pub(crate) fn commands_for_all(scenario: &'static str) -> Vec<Command> {
     let peers: &[&str] = match scenario {
         "switch" => &["stacks", "corosensei"],
         "context_timeout" => &["goweft", "go"],
         "enter" => &["goweft", "go", "tokio"],
+        "empty_op" => &["goweft"],
+        "busy" => &["goweft", "goweft_off"],
         "mutex_alone" | "once_done" | "rwlock_read" | "condvar_wake" | "condvar_all" => {
             &["goweft", "go", "tokio", "threads"]
         }
@@ -238,9 +278,9 @@ pub(crate) fn commands_for_all(scenario: &'static str) -> Vec<Command> {
         _ => &["goweft", "go", "tokio", "may", "threads"],
     };
     let procs: &[usize] = match scenario {
-        "switch" | "enter" | "yield2" => &[1],
+        "switch" | "enter" | "empty_op" | "yield2" => &[1],
         "mutex_alone" | "once_done" => &[2],
-        "mutex_contended" | "preempt" | "skynet" | "sleep_timers" | "idle_mem" | "deep_stack" => {
+        "mutex_contended" | "preempt" | "busy" | "skynet" | "sleep_timers" | "idle_mem" | "deep_stack" => {
             &[2]
         }
         _ => &[1, 2],
@@ -293,7 +333,7 @@ impl Bar {
                 format!("{} {}", side.peer, figures.show(side))
             }),
             ratio: "-".into(),
-            bar: format!("{:.2} x", self.at_most),
+            bar: format!("{} x", self.at_most),
             result: Outcome::Fail,
         };
         if let Some(why) = programs.missing(self.subject.peer) {
@@ -307,14 +347,18 @@ impl Bar {
             return verdict;
         };
         let value = if self.references.is_empty() {
-            verdict.bar = format!("{:.0}", self.at_most);
+            verdict.bar = self.at_most.to_string();
             median(&values(&ours))
         } else if let Some((_, theirs)) = theirs {
             let ratios: Vec<f64> = ours
                 .iter()
                 .filter_map(|(round, a)| Some(a / theirs.iter().find(|t| t.0 == *round)?.1))
                 .collect();
-            verdict.ratio = format!("{:.2} x", median(&ratios));
+            verdict.ratio = match self.at_most {
+                // Where thousandths matter.
+                1.005 => format!("{:.4} x", median(&ratios)),
+                _ => format!("{:.2} x", median(&ratios)),
+            };
             median(&ratios)
         } else {
             // A reference that is there and failed is no excuse.

@@ -95,7 +95,7 @@ fn main() -> ExitCode {
             run_rounds(
                 &programs,
                 &bars::commands_for_all(scenario),
-                options.rounds,
+                options.rounds.max(bars::rounds_at_least(scenario)),
                 &mut figures,
             );
         }
@@ -108,7 +108,7 @@ fn main() -> ExitCode {
             run_rounds(
                 &programs,
                 &bars::commands_for(&of_scenario),
-                options.rounds,
+                options.rounds.max(bars::rounds_at_least(scenario)),
                 &mut figures,
             );
             verdicts.extend(of_scenario.iter().map(|bar| bar.judge(&figures, &programs)));

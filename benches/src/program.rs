@@ -64,6 +64,8 @@ impl Programs {
     pub(crate) fn path(&self, peer: &str) -> PathBuf {
         match (peer, &self.go) {
             ("go", Some(go)) => go.clone(),
+            // goweft that sends no signals.
+            ("goweft_off", _) => self.path("goweft"),
             _ => self.dir.join(format!("peer-{peer}")),
         }
     }
@@ -100,6 +102,9 @@ impl Programs {
                     args.extend(["--n", n]);
                 }
                 let mut program = std::process::Command::new(self.path(command.peer));
+                if command.peer == "goweft_off" {
+                    program.env("GOWEFT_PREEMPT", "off");
+                }
                 figures_of(program.args(args))
             }
         }

@@ -244,6 +244,26 @@ pub fn spin(seed: u64, stop: &AtomicBool, running: &AtomicUsize) {
     SINK.store(x, Ordering::Relaxed);
 }
 
+/// Two tasks a processor, each with its share of a fixed amount of work and without a call: the CPU
+/// time of the process, in ms. What it takes longer than alone is what sharing costs.
+pub fn busy(cli: &Cli, spawn: impl Fn(Job)) {
+    const STEPS: u64 = 1_000_000_000;
+    let tasks = 2 * cli.procs;
+    let (tx, rx) = std::sync::mpsc::channel();
+    for seed in 0..tasks as u64 {
+        let tx = tx.clone();
+        spawn(Box::new(move || {
+            let x = (0..STEPS / tasks as u64).fold(seed, |x, _| mix(x));
+            tx.send(x).expect("the main thread waits for all");
+        }));
+    }
+    drop(tx);
+    let before = crate::sys::cpu_time();
+    SINK.store(rx.iter().fold(0, |a, x| a ^ x), Ordering::Relaxed);
+    let used = crate::sys::cpu_time() - before;
+    cli.figure("busy.cpu", STEPS as usize, millis(used), "ms");
+}
+
 /// Waits, at most a second, until `procs` spinners run: a peer may not get them all going.
 pub fn preempt_await_spinners(running: &AtomicUsize, procs: usize) {
     let t = Instant::now();

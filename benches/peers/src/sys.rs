@@ -37,3 +37,15 @@ pub fn bind_to_cpus(count: usize) {
         std::io::Error::last_os_error()
     );
 }
+
+/// The CPU time of all threads of the process so far.
+pub fn cpu_time() -> std::time::Duration {
+    // SAFETY: for `timespec` all zeroes is a value, and the call gets a pointer to one.
+    let time = unsafe {
+        let mut time: libc::timespec = zeroed();
+        let rc = libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time);
+        assert_eq!(rc, 0, "clock_gettime: {}", std::io::Error::last_os_error());
+        time
+    };
+    std::time::Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}

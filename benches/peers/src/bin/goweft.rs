@@ -23,6 +23,13 @@ fn enter(n: usize) -> Duration {
     t.elapsed()
 }
 
+/// `n` operations that do nothing: each enters the runtime and leaves it.
+fn empty_op(n: usize) -> Duration {
+    let t = Instant::now();
+    (0..n).for_each(|_| goweft::__private::empty_operation());
+    t.elapsed()
+}
+
 fn yield2(n: usize) -> Duration {
     let group = WaitGroup::new();
     let t = Instant::now();
@@ -239,8 +246,9 @@ fn server(f: fn(TcpStream)) {
 }
 
 fn main() {
-    let mut cli = Cli::from_args("goweft");
-    if matches!(cli.scenario.as_str(), "yield2" | "enter") {
+    let off = std::env::var_os("GOWEFT_PREEMPT").is_some_and(|v| v == "off");
+    let mut cli = Cli::from_args(if off { "goweft_off" } else { "goweft" });
+    if matches!(cli.scenario.as_str(), "yield2" | "enter" | "empty_op") {
         cli.procs = 1;
     }
     cli.exit_on_panic();
@@ -250,6 +258,10 @@ fn main() {
         "enter" => {
             let n = cli.n(500_000);
             cli.report_ns("enter", n, &repeat(REPS, || goweft::run(|| enter(n))));
+        }
+        "empty_op" => {
+            let n = cli.n(5_000_000);
+            cli.report_ns("empty_op", n, &repeat(REPS, || goweft::run(|| empty_op(n))));
         }
         "yield2" => {
             let n = cli.n(500_000);
@@ -335,6 +347,7 @@ fn main() {
             preempt(&cli, "preempt", false, spawn, task::sleep);
             preempt(&cli, "preempt_sleeper_first", true, spawn, task::sleep);
         }
+        "busy" => busy(&cli, |job| drop(goweft::spawn(job))),
         "deep_stack" => {
             let n = cli.n(100);
             let (_never_tx, never) = bounded::<()>(0);
