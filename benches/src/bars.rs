@@ -280,9 +280,8 @@ pub(crate) fn commands_for_all(scenario: &'static str) -> Vec<Command> {
     let procs: &[usize] = match scenario {
         "switch" | "enter" | "empty_op" | "yield2" => &[1],
         "mutex_alone" | "once_done" => &[2],
-        "mutex_contended" | "preempt" | "busy" | "skynet" | "sleep_timers" | "idle_mem" | "deep_stack" => {
-            &[2]
-        }
+        "mutex_contended" | "preempt" | "busy" | "skynet" | "sleep_timers" | "idle_mem"
+        | "deep_stack" => &[2],
         _ => &[1, 2],
     };
     let command =

@@ -208,5 +208,5 @@ pub mod __private {
         sends, slot_for,
     };
     pub use crate::defer::Deferred;
-    pub use crate::private::{empty_operation, go, go_with, main, test};
+    pub use crate::private::{empty_operations, go, go_with, main, test};
 }

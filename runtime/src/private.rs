@@ -84,8 +84,7 @@ where
     }
 }
 
-/// Enters the runtime and leaves it: what every operation costs before it does anything.
-#[inline(never)]
-pub fn empty_operation() {
-    drop(Inside::enter());
+/// Enters the runtime and leaves it, `n` times: what every operation costs before it does anything.
+pub fn empty_operations(n: usize) {
+    (0..n).for_each(|_| drop(Inside::enter()));
 }

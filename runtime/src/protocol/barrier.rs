@@ -28,11 +28,16 @@ mod real {
         FULL.store(!sys::register_membarrier(), Ordering::SeqCst);
     }
 
+    /// Whether [`light`] is no more than the compiler's order.
+    pub(crate) fn is_cheap() -> bool {
+        !FULL.load(Ordering::Relaxed)
+    }
+
     /// Between the thread's store and its load.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn light() {
         compiler_fence(Ordering::SeqCst);
-        if FULL.load(Ordering::Relaxed) {
+        if !is_cheap() {
             fence(Ordering::SeqCst);
         }
     }
@@ -47,7 +52,7 @@ mod real {
 }
 
 #[cfg(not(loom))]
-pub(crate) use real::{choose, heavy, light};
+pub(crate) use real::{choose, heavy, is_cheap, light};
 
 #[cfg(loom)]
 pub(crate) fn light() {

@@ -87,11 +87,10 @@ impl World {
     /// Steps 4: the monitor, once. The P it has then.
     fn steal(&self) -> Option<usize> {
         let seen = self.word.load();
-        let rt = self.rt.load();
+        self.rt.look();
         let pending = self.word.pend(seen)?;
         barrier::heavy();
-        let now = self.rt.load();
-        if now.is_inside() || now != rt || self.word.rob(pending).is_none() {
+        if !self.rt.is_still_outside() || self.word.rob(pending).is_none() {
             self.word.keep(pending);
             return None;
         }

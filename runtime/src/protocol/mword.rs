@@ -149,7 +149,7 @@ impl MWord {
         (seen.state() == State::Owns && self.cas(seen, next.0)).then_some(next)
     }
 
-    /// Pending -> Stolen, by the monitor, which saw `rt` even after the barrier: the
+    /// Pending -> Stolen, by the monitor, which saw the thread outside after the barrier: the
     /// P is the caller's. None: the thread has entered and kept it.
     #[must_use]
     pub(crate) fn rob(&self, pending: Snapshot) -> Option<Snapshot> {

@@ -18,11 +18,12 @@
 use super::g::GRef;
 use super::m::M;
 use super::p::P;
+use super::wait::owned;
 use super::{idle, lists, tls};
+use crate::protocol::barrier;
 use crate::protocol::mword::State;
 use std::marker::PhantomData;
 use std::ptr;
-use std::sync::atomic::Ordering;
 
 /// Proof that the thread is in the runtime; leaves when dropped.
 pub(crate) struct Inside {
@@ -41,16 +42,16 @@ impl Inside {
         let Some(here) = (unsafe { m.as_ref() }) else {
             return Inside::foreign();
         };
-        if !here.rt.enter() {
+        if !here.rt.step_in() {
             return Inside::foreign();
         }
-        if here.owns_as_before() {
+        if here.surely_owns_as_before() {
             return Inside {
                 m,
                 not_send: PhantomData,
             };
         }
-        Inside::enter_without_p(here)
+        Inside::enter_with_care(here)
     }
 
     /// As a thread that is no M: for such threads, and for the monitor.
@@ -65,7 +66,7 @@ impl Inside {
     /// the scheduler's loop, and a goroutine's first instructions.
     ///
     /// # Safety
-    /// `rt` is odd, and nobody else has an `Inside` of this M.
+    /// The thread is inside, and nobody else has an `Inside` of this M.
     pub(crate) unsafe fn resume() -> Inside {
         Inside {
             m: tls::current(),
@@ -73,10 +74,11 @@ impl Inside {
         }
     }
 
-    /// PROTOCOL 5. The thread is inside, and its word is not Owns.
+    /// PROTOCOL 1b and 5. The thread has stepped in, and its word is not what it believed.
     #[cold]
     #[inline(never)]
-    fn enter_without_p(m: &'static M) -> Inside {
+    fn enter_with_care(m: &'static M) -> Inside {
+        barrier::light();
         loop {
             let seen = m.word.load();
             match seen.state() {
@@ -161,10 +163,8 @@ impl Inside {
     #[inline]
     fn leave(&mut self) {
         let Some(m) = self.m() else { return };
-        // SAFETY: null or a P.
-        if let Some(p) = unsafe { m.p.get().as_ref() }
-            && p.queue.peek_next().is_some()
-        {
+        let p = owned(m);
+        if p.queue.peek_next().is_some() {
             if p.runnext_is_new.get() {
                 p.runnext_is_new.set(false);
             } else if lists::SLEEP.idle_now() != 0 {
@@ -172,8 +172,8 @@ impl Inside {
             }
         }
         self.leave_quietly();
-        if m.ask.load(Ordering::Relaxed) != 0 && !m.g.get().is_null() {
-            give_way(m);
+        if m.rt.has_notes() {
+            heed(m);
         }
     }
 
@@ -188,7 +188,7 @@ impl Inside {
         self.leave_quietly();
     }
 
-    /// Leaves without giving way: `rt` even, nothing else.
+    /// Leaves without giving way or heeding notes.
     #[inline]
     pub(crate) fn leave_quietly(&mut self) {
         if let Some(m) = self.m() {
@@ -205,11 +205,13 @@ impl Drop for Inside {
     }
 }
 
-/// The monitor asked: let others run.
+/// The monitor left notes: it looked, or asked to let others run.
 #[cold]
 #[inline(never)]
-fn give_way(m: &'static M) {
-    m.ask.store(0, Ordering::Relaxed);
+fn heed(m: &'static M) {
+    if !m.rt.take_notes() || m.g.get().is_null() {
+        return;
+    }
     let mut inside = Inside::enter();
     inside.yield_to_global();
 }

@@ -10,6 +10,7 @@ use super::g::G;
 use super::p;
 use super::p::P;
 use super::watch::Watch;
+use crate::protocol::barrier;
 use crate::protocol::mword::{MWord, Snapshot};
 use crate::protocol::rt::Rt;
 use crate::sys;
@@ -30,13 +31,14 @@ pub(crate) const MAX_MS: usize = 16_384;
 #[repr(C, align(128))]
 pub(crate) struct M {
     pub(crate) word: MWord,
-    /// Odd: in the runtime. Written by this thread only.
+    /// Whether it is in the runtime, and what the monitor has to tell it.
     pub(crate) rt: Rt,
-    /// Please yield at the next exit. Set by the monitor, cleared by this thread.
-    pub(crate) ask: AtomicU32,
     /// The word when it last owned a P, complemented: in a forked child, where all
     /// this is zero, the word is not what it says. Written by this thread.
     owned: Cell<u64>,
+    /// The same where an entry may believe it without a fence of its own, else 0, which is
+    /// no word's complement. Written by this thread.
+    believed: Cell<u64>,
     /// The goroutine that runs, or null on the M's own stack. Others read it
     /// for reports only.
     pub(crate) g: Cell<*mut G>,
@@ -82,8 +84,14 @@ const _: () = assert!(size_of::<M>() == 256);
 unsafe impl Sync for M {}
 
 impl M {
-    /// Whether it owns the P that it knows of. The thread is inside.
+    /// Whether it owns the P that it knows of. False also where that takes a fence to
+    /// know. The thread has stepped in.
     #[inline(always)]
+    pub(crate) fn surely_owns_as_before(&self) -> bool {
+        self.word.load().bits() == !self.believed.get()
+    }
+
+    /// Whether it owns the P that it knows of. The thread is inside.
     pub(crate) fn owns_as_before(&self) -> bool {
         self.word.load().bits() == !self.owned.get()
     }
@@ -105,10 +113,12 @@ impl M {
 
     fn adopt(&'static self, word: Snapshot, p: &'static P) {
         self.owned.set(!word.bits());
+        self.believed
+            .set(if barrier::is_cheap() { !word.bits() } else { 0 });
         self.p.set(p);
         p.owner
             .store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
-        self.ask.store(0, Ordering::Relaxed);
+        self.rt.forget_ask();
         affinity::follow(self, p);
     }
 }

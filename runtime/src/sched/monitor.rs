@@ -100,7 +100,7 @@ pub(super) fn kick() {
 /// Asks the M that owns `p` to yield at its next exit.
 pub(super) fn ask(p: &'static P) {
     if let Some((m, _)) = p.owner() {
-        m.ask.store(1, Ordering::Relaxed);
+        m.rt.ask();
     }
     p.call_attention();
 }

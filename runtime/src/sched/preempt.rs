@@ -7,7 +7,7 @@
 //!
 //! What always holds: the handler touches the words of its own M, the stack
 //! of the preempted and the monitor's bell, and nothing else; so it may run
-//! between any two instructions outside the runtime. Inside (`rt` odd) it does
+//! between any two instructions outside the runtime. Inside it does
 //! nothing. It changes `errno` and gives it back; all other state is in the
 //! kernel's frame.
 
@@ -73,7 +73,7 @@ fn park(m: &'static M) {
     if m.rt.is_inside() {
         // It has lost its P, so it will stop by itself where it next enters; in the
         // middle of that it is now.
-        m.ask.store(1, Ordering::Relaxed);
+        m.rt.ask();
         return m.req.store(0, Ordering::Relaxed);
     }
     // SAFETY: null or an address of a block.

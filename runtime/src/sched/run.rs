@@ -71,7 +71,7 @@ fn find(inside: &mut Inside, m: &'static M) -> Option<GRef> {
     // `next_here` counted the 61st before it sent us here.
     if asked || n % LOOP_EVERY <= 1 {
         // Whoever was asked to yield has left.
-        m.ask.store(0, Ordering::Relaxed);
+        m.rt.forget_ask();
         let urgent = asked && p.shared.urgent.swap(false, Ordering::Relaxed);
         if !urgent && idle::give_to_bound(inside, m, p) {
             return None;

@@ -2,7 +2,7 @@
 //!
 //! Stealing pins crossbeam's epoch, which may run other code's destructors and
 //! allocate. So it happens only here, on the M's own stack, without a goroutine,
-//! with `rt` even: to those destructors this is a plain thread. Only atomics of
+//! outside the runtime: to those destructors this is a plain thread. Only atomics of
 //! the victims are touched meanwhile; what was taken stands in an array on this
 //! stack until the M is inside again.
 //!
@@ -210,7 +210,7 @@ fn rob(victim: &P, loot: &mut [Option<GRef>; BATCH]) {
     }
 }
 
-/// Runs `f` with `rt` even: destructors that crossbeam runs in it may use
+/// Runs `f` outside the runtime: destructors that crossbeam runs in it may use
 /// goweft as any thread may. Whether the M owns the same P afterwards: the monitor
 /// may have taken it.
 #[must_use]

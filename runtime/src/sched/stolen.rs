@@ -61,7 +61,7 @@ impl Monitor {
             return;
         };
         let used = cpu.saturating_sub(watch.cpu.replace(cpu));
-        if used < COMPUTES || m.rt.load().is_inside() {
+        if used < COMPUTES || m.rt.is_inside() {
             return;
         }
         let requested = m.req.load(Ordering::Relaxed) == word.bits();

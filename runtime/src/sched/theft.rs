@@ -12,7 +12,6 @@ use super::{affinity, idle, start, stolen, wakeup};
 use crate::clock::Nanos;
 use crate::protocol::barrier;
 use crate::protocol::mword::Snapshot;
-use crate::protocol::rt::Count;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Ps taken from threads that computed.
@@ -27,9 +26,8 @@ pub(super) const BATCH: usize = 64;
 #[derive(Clone, Copy)]
 pub(super) struct Victim {
     pub(super) m: &'static M,
-    /// Its word and its `rt` when it was looked at.
+    /// Its word when it was looked at; it was outside then.
     pub(super) word: Snapshot,
-    pub(super) rt: Count,
     /// It computes: it is parked when it has lost its P.
     pub(super) computes: bool,
     /// There is work that wants the P; otherwise it becomes idle.
@@ -89,12 +87,12 @@ impl Batch {
         self.len = 0;
         barrier::heavy();
         for (victim, word) in pending.into_iter().flatten() {
-            let rt = victim.m.rt.load();
-            let robbed = if rt.is_inside() || rt != victim.rt || (served && victim.urgent) {
-                // (One P serves all that was woken.)
-                None
-            } else {
+            // One P serves all that was woken.
+            let wanted = !(served && victim.urgent);
+            let robbed = if wanted && victim.m.rt.is_still_outside() {
                 victim.m.word.rob(word)
+            } else {
+                None
             };
             let Some(stolen) = robbed else {
                 // It entered; it may have called the theft off itself.

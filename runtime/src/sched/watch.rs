@@ -13,7 +13,7 @@ use super::thread_state::ThreadState;
 use super::{lists, start, sys, wakeup};
 use crate::clock::Nanos;
 use crate::protocol::mword::Snapshot;
-use crate::protocol::rt::Count;
+use crate::protocol::rt::Look;
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
 
@@ -31,10 +31,10 @@ const STILL_LOOKS: u32 = 5;
 pub(crate) struct Watch {
     word: Cell<u64>,
     switches: Cell<u64>,
-    rt: Cell<Count>,
+    inside: Cell<bool>,
     /// Looks since then that saw the same.
     stills: Cell<u32>,
-    /// When the word and `rt` were first seen as they are.
+    /// Since when it is where it is, in or out, and owns what it owns.
     since: Cell<Nanos>,
     /// Of the goroutine that runs: when it was first seen, and the thread's clock then.
     slice_since: Cell<Nanos>,
@@ -61,7 +61,7 @@ impl Watch {
     }
 
     /// Takes a look in. True: nothing has changed since the last one.
-    fn update(&self, m: &'static M, word: Snapshot, rt: Count, switches: u64, now: Nanos) -> bool {
+    fn update(&self, m: &'static M, word: Snapshot, look: Look, switches: u64, now: Nanos) -> bool {
         let same_word = self.word.get() == word.bits();
         if !same_word || self.switches.get() != switches {
             self.word.set(word.bits());
@@ -71,10 +71,10 @@ impl Watch {
                 .set(sys::cpu_time(m.tid.load(Ordering::Relaxed)).unwrap_or(0));
             self.asked.set(false);
         }
-        if same_word && self.rt.get() == rt {
+        let same_place = self.inside.replace(look.inside) == look.inside;
+        if same_word && same_place && !look.called {
             return true;
         }
-        self.rt.set(rt);
         self.since.set(now);
         self.stills.set(0);
         false
@@ -90,9 +90,9 @@ impl Monitor {
             return;
         };
         let (now, watch) = (self.now, &m.watch);
-        let rt = m.rt.load();
-        let still = watch.update(m, word, rt, p.counters().switches.get(), now);
-        if still && (!self.late || rt.is_inside()) {
+        let look = m.rt.look();
+        let still = watch.update(m, word, look, p.counters().switches.get(), now);
+        if still && (!self.late || look.inside) {
             watch.stills.set(watch.stills.get() + 1);
         }
         // Beside an idle P whoever waits is served without us.
@@ -111,7 +111,7 @@ impl Monitor {
         }
         if (waits && over) || urgent || retires {
             watch.asked.set(true);
-            m.ask.store(1, Ordering::Relaxed);
+            m.rt.ask();
             p.call_attention();
         }
         self.all_still &= still;
@@ -119,7 +119,7 @@ impl Monitor {
             return;
         }
         let for_how_long = now.saturating_sub(watch.since.get());
-        if rt.is_inside() {
+        if look.inside {
             self.inside_for_long(inside, m, for_how_long);
             return;
         }
@@ -156,7 +156,6 @@ impl Monitor {
         self.batch.push(Victim {
             m,
             word,
-            rt,
             computes,
             for_work: waits && !retires,
             urgent: urgent && computes,
