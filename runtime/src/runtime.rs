@@ -95,6 +95,8 @@ pub struct Metrics {
     pub taken_from_computing: u64,
     /// Times that a thread without a processor was stopped because it computed.
     pub preemptions: u64,
+    /// Threads that are stopped so now, each with a goroutine and its memory.
+    pub preempted_threads: usize,
     /// Times that the runtime's last resort was used: 0, or a bug.
     pub rescues: u64,
     /// OS threads made to run goroutines.
@@ -142,6 +144,7 @@ pub fn metrics() -> Metrics {
         taken_from_blocked: theft::FROM_BLOCKED.load(Ordering::Relaxed),
         taken_from_computing: theft::FROM_COMPUTING.load(Ordering::Relaxed),
         preemptions: preempt::PARKED.load(Ordering::Relaxed),
+        preempted_threads: preempt::parked_now(),
         rescues: monitor::RESCUES.load(Ordering::Relaxed),
         threads: m::count(),
         maxprocs: sched::procs(),

@@ -28,6 +28,12 @@ struct Hogs {
 impl Hogs {
     /// All of them run, or have run, when this returns.
     fn start(n: usize) -> Hogs {
+        let hogs = Hogs::submit(n);
+        hogs.wait_for_turns();
+        hogs
+    }
+
+    fn submit(n: usize) -> Hogs {
         let stop = Arc::new(AtomicBool::new(false));
         let turns = Arc::new((0..n).map(|_| AtomicU64::new(0)).collect::<Vec<_>>());
         let hogs = (0..n)
@@ -40,9 +46,13 @@ impl Hogs {
                 })
             })
             .collect();
-        let hogs = Hogs { stop, turns, hogs };
-        hogs.wait_for_turns();
-        hogs
+        Hogs { stop, turns, hogs }
+    }
+
+    /// How many have begun.
+    fn begun(&self) -> usize {
+        let begun = |turn: &&AtomicU64| turn.load(Ordering::Relaxed) != 0;
+        self.turns.iter().filter(begun).count()
     }
 
     /// Until each has got on.
@@ -258,6 +268,36 @@ fn no_more_threads_compute_than_there_are_processors() {
     assert!(parked > 10, "{parked}");
     assert!(used < 1.4, "{used} CPUs for one processor");
     drop(hogs);
+}
+
+/// Waits until `f`; it must come true.
+fn wait_until(what: &str, f: impl Fn() -> bool) {
+    let deadline = Instant::now() + WATCHDOG;
+    while !f() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn with_many_threads_stopped_slices_are_longer_and_fewer_goroutines_are_begun() {
+    const MANY: usize = 33;
+    const TURNS: u64 = 60;
+    let _alone = alone(1);
+    let hogs = Hogs::submit(80);
+    let stopped = || runtime::metrics().preempted_threads;
+    let taken = || runtime::metrics().taken_from_computing;
+    wait_until("33 threads are stopped", || stopped() >= MANY);
+    let (before, begun, begin) = (taken(), hogs.begun(), Instant::now());
+    wait_until("60 turns", || taken() >= before + TURNS);
+    let (turns, begun, lasted) = (taken() - before, hogs.begun() - begun, begin.elapsed());
+    println!("{begun} begun in {turns} turns, which took {lasted:?}");
+    // One turn of four; one of two without the limit.
+    assert!((1..=turns as usize / 3).contains(&begun), "{begun}");
+    let slices = Duration::from_millis(20) * (turns as u32 - 1);
+    assert!(lasted >= slices, "{lasted:?} for {turns} slices of 20 ms");
+    drop(hogs);
+    wait_until("none is stopped", || stopped() == 0);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use super::lists::{self, SLEEP};
 use super::p::{self, P};
 use super::theft::{self, Batch};
 use super::thread_state::StateFiles;
-use super::{idle, poll, start, steal, sys, threads, wakeup};
+use super::{idle, poll, preempt, start, steal, sys, threads, wakeup};
 use crate::abort::OnUnwind;
 use crate::clock::{self, Nanos};
 use std::io;
@@ -109,6 +109,8 @@ pub(super) fn ask(p: &'static P) {
 pub(super) struct Monitor {
     /// When this tick began.
     pub(super) now: Nanos,
+    /// For how long a goroutine has a P while others wait, in this tick.
+    pub(super) slice: Nanos,
     /// This tick came much later than was planned: the machine was busy or stopped.
     pub(super) late: bool,
     /// Look again soon.
@@ -150,6 +152,7 @@ pub(crate) fn run() -> ! {
     let mut inside = Inside::foreign();
     let mut monitor = Monitor {
         now: clock::now(),
+        slice: start::time_slice(),
         late: false,
         hurry: false,
         urgent: false,
@@ -181,6 +184,7 @@ impl Monitor {
         let now = clock::now();
         self.late = now.saturating_sub(self.now) > 2 * self.planned;
         self.now = now;
+        self.slice = start::time_slice() << u32::from(preempt::are_many_parked());
         self.hurry = self.watch_outside(inside);
         let takers = theft::takers(inside);
         self.unclaimed = lists::global_len() + lists::bound_len();

@@ -40,9 +40,9 @@ pub(crate) struct P {
     pub(crate) magazine: UnsafeCell<Magazine>,
     /// When it last looked at the netpoll.
     pub(crate) polled_at: Cell<u64>,
-    /// The monitor gave it to a bound M last, although there was work in a queue. The
-    /// monitor's alone.
-    pub(crate) given_to_bound: Cell<bool>,
+    /// How often in a row the monitor gave it to a bound M although there was work in a
+    /// queue. The monitor's alone.
+    pub(crate) given_to_bound: Cell<u32>,
     /// How much of its time may be spent on wake-up preemption, in ns, and when
     /// that was reckoned. The monitor's alone.
     pub(crate) budget: Cell<(u64, u64)>,
@@ -184,7 +184,7 @@ impl P {
             free: UnsafeCell::new(GList::new()),
             magazine: UnsafeCell::new(Magazine::new()),
             polled_at: Cell::new(0),
-            given_to_bound: Cell::new(false),
+            given_to_bound: Cell::new(0),
             budget: Cell::new((0, 0)),
             next_idle: Cell::new(ptr::null()),
             stopped: Cell::new(true),

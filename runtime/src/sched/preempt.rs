@@ -19,13 +19,27 @@ use crate::protocol::mword::State;
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// Whether threads are parked by signal. Written once, at start.
 static ON: AtomicBool = AtomicBool::new(false);
 static BEFORE: OnceLock<sys::Before> = OnceLock::new();
 /// Threads parked so far.
 pub(crate) static PARKED: AtomicU64 = AtomicU64::new(0);
+/// Threads that are parked.
+static PARKED_NOW: AtomicUsize = AtomicUsize::new(0);
+/// For each processor: with more of them parked fewer goroutines are begun.
+const MANY: usize = 32;
+
+/// How many threads are parked in their handler.
+pub(crate) fn parked_now() -> usize {
+    PARKED_NOW.load(Ordering::Relaxed)
+}
+
+/// Whether so many are parked that it is time to get on with those (PROTOCOL 18).
+pub(super) fn are_many_parked() -> bool {
+    parked_now() > MANY * lists::procs()
+}
 
 /// Whether threads are parked by signal.
 pub(super) fn is_on() -> bool {
@@ -101,6 +115,7 @@ fn park(m: &'static M) {
         return m.rt.leave();
     }
     PARKED.fetch_add(1, Ordering::Relaxed);
+    PARKED_NOW.fetch_add(1, Ordering::Relaxed);
     lists::PREEMPTED.push(m.index.get(), &m.next_preempted);
     // The pusher's half of step 9. The monitor does the waking: it has the time.
     fence(Ordering::SeqCst);
@@ -108,6 +123,7 @@ fn park(m: &'static M) {
         monitor::kick();
     }
     idle::wait_for_claim(m);
+    PARKED_NOW.fetch_sub(1, Ordering::Relaxed);
     // First: as soon as it owns a P, or is Stolen, others look at it again.
     m.preempted.store(false, Ordering::Relaxed);
     if !idle::take_given(m) {

@@ -8,7 +8,7 @@ use super::inside::Inside;
 use super::lists;
 use super::m::M;
 use super::p::{self, P};
-use super::{affinity, idle, start, stolen, wakeup};
+use super::{affinity, idle, preempt, start, stolen, wakeup};
 use crate::clock::Nanos;
 use crate::protocol::barrier;
 use crate::protocol::mword::Snapshot;
@@ -130,8 +130,10 @@ fn hand_over(inside: &mut Inside, p: &'static P, urgent: bool, now: Nanos) {
     let queued = p.has_work() || lists::global_len() != 0;
     let overdue = now.saturating_sub(lists::bound_since()) >= 2 * start::time_slice();
     // In turns: with many that compute the first is always overdue, and with many
-    // in the queue that is never empty.
-    let bound_first = overdue && !urgent && !p.given_to_bound.get();
+    // in the queue that is never empty. When there are too many threads already those
+    // have three turns of four.
+    let in_a_row = if preempt::are_many_parked() { 3 } else { 1 };
+    let bound_first = overdue && !urgent && p.given_to_bound.get() < in_a_row;
     let wake = if bound_first || !queued {
         idle::claim_bound_for(&mut lists, p)
     } else {
@@ -142,7 +144,11 @@ fn hand_over(inside: &mut Inside, p: &'static P, urgent: bool, now: Nanos) {
             .or_else(|| idle::claim_bound_for(&mut lists, p)),
         wake => wake,
     };
-    p.given_to_bound.set(bound_first);
+    p.given_to_bound.set(if bound_first {
+        p.given_to_bound.get() + 1
+    } else {
+        0
+    });
     // What was set before was for the one who lost it.
     p.shared.urgent.store(urgent, Ordering::Relaxed);
     p.shared.attention.store(urgent, Ordering::Release);

@@ -100,7 +100,7 @@ impl Monitor {
         let own = p.has_work();
         let retires = p.index >= lists::procs();
         let waits = retires || (crowded && (own || self.unclaimed > 0));
-        let over = watch.ran(now) >= start::time_slice();
+        let over = watch.ran(now) >= self.slice;
         self.hurry |= waits;
         let asked = watch.asked.get();
         let urgent = crowded && self.urgent && wakeup::may_displace(p, now);
@@ -136,7 +136,7 @@ impl Monitor {
             ThreadState::Running => {
                 // CPU time, and not the clock on the wall: what the OS gives to
                 // others is not the goroutine's.
-                let by_slice = waits && over && watch.used(m) >= start::time_slice() / 2;
+                let by_slice = waits && over && watch.used(m) >= self.slice / 2;
                 if !(asked && (by_slice || urgent)) {
                     return;
                 }
