@@ -1,4 +1,4 @@
-//! A vector that grows where nothing may be allocated: inside the runtime.
+//! A vector and a queue that grow where nothing may be allocated: inside the runtime.
 
 use crate::{abort, sys};
 
@@ -83,5 +83,71 @@ impl<T: Copy> Drop for MappedVec<T> {
             // SAFETY: the mapping is ours and nothing refers to it any more.
             unsafe { sys::unmap_pages(self.base.cast(), self.bytes) };
         }
+    }
+}
+
+/// First in, first out, in pages of its own.
+pub(crate) struct MappedQueue<T: Copy> {
+    items: MappedVec<T>,
+    /// Those before it have been taken.
+    head: usize,
+}
+
+impl<T: Copy> MappedQueue<T> {
+    pub(crate) const fn new() -> Self {
+        MappedQueue {
+            items: MappedVec::new(),
+            head: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.items.len() - self.head
+    }
+
+    /// Appends; aborts the process when there is no memory.
+    pub(crate) fn push(&mut self, value: T) {
+        self.items.push(value);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        let first = self.items.get(self.head).copied()?;
+        self.head += 1;
+        // Moving what is left costs no more than taking what is gone did.
+        if 2 * self.head >= self.items.len() {
+            let left = self.len();
+            self.items.copy_within(self.head.., 0);
+            self.items.truncate(left);
+            self.head = 0;
+        }
+        Some(first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_gives_back_in_order_what_was_put_in_at_any_length() {
+        let mut queue = MappedQueue::new();
+        let (mut put, mut taken) = (0u32, 0u32);
+        for round in 0..100 {
+            for _ in 0..round % 37 {
+                queue.push(put);
+                put += 1;
+            }
+            for _ in 0..round % 31 {
+                let Some(first) = queue.pop() else { break };
+                assert_eq!(first, taken);
+                taken += 1;
+            }
+            assert_eq!(queue.len(), (put - taken) as usize);
+        }
+        while let Some(first) = queue.pop() {
+            assert_eq!(first, taken);
+            taken += 1;
+        }
+        assert_eq!((taken, queue.len()), (put, 0));
     }
 }

@@ -1,5 +1,5 @@
-//! A million timers, armed, set again and stopped in random order while they fire. One test,
-//! because it looks at the goroutines of the whole process. Under an emulator they are a
+//! A million timers, armed, set again and stopped in random order while they fire. One test
+//! a process, because it looks at the goroutines of all of it. Under an emulator they are a
 //! hundred thousand.
 
 use goweft::time::{self, Timer};
@@ -89,4 +89,23 @@ fn a_million_timers_are_called_as_often_as_they_were_not_prevented() {
             task::yield_now();
         }
     });
+}
+
+/// Far more are due at once than there can be stacks where each guard splits a mapping. Nobody is
+/// lost, and those that have a stack get on.
+#[test]
+fn it_is_so_where_there_are_stacks_for_few_of_them() {
+    if std::env::var_os("GOWEFT_STACKS_GUARD").is_some() {
+        // This is the child, or everything runs so.
+        return;
+    }
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "a_million_timers_are_called_as_often_as_they_were_not_prevented",
+        ])
+        .env("GOWEFT_STACKS_GUARD", "mprotect")
+        .spawn()
+        .unwrap();
+    assert!(child.wait().unwrap().success());
 }

@@ -16,16 +16,14 @@
 
 use super::g::{self, Entry, GList, GRef, Kind};
 use super::inside::Inside;
+use super::p::{self, P};
 use super::spawn::{Unspawned, drop_of, entry_of};
-use super::{lists, p, poll, start};
+use super::{lists, poll, start};
 use crate::clock::{self, Nanos};
 use crate::protocol::gword::{Ready, Ticket};
 use goweft_stacks::Class;
 use std::panic::Location;
 use std::sync::atomic::Ordering;
-
-/// Until the next attempt when there was no stack, in ns.
-const RETRY: Nanos = 1_000_000;
 
 /// A goroutine that has not begun. Copies are of the same one. Dropping them changes
 /// nothing: it begins when its timer says so, and if it has none stays as it is
@@ -84,7 +82,7 @@ impl Later {
                 true
             }
             Taken::NoStack => {
-                self.arm(inside, clock::now() + RETRY);
+                starve(inside, clock::now(), self.g, self.ticket);
                 true
             }
             Taken::Stale => false,
@@ -121,7 +119,7 @@ impl Later {
 pub(super) fn begin_due(inside: &mut Inside, g: GRef, ticket: Ticket, now: Nanos, out: &mut GList) {
     match promise_and_take(inside, g, ticket) {
         Taken::Ours => out.push(g),
-        Taken::NoStack => arm(inside, now + RETRY, g, ticket),
+        Taken::NoStack => starve(inside, now, g, ticket),
         Taken::Stale => {}
     }
 }
@@ -174,13 +172,24 @@ fn promise(inside: &Inside, class: Class) -> std::io::Result<()> {
 
 /// Puts it into the heap of this P, or, without one, of any.
 fn arm(inside: &mut Inside, when: Nanos, g: GRef, ticket: Ticket) {
+    some_p(inside).timers().add(inside, when, g, ticket);
+    poll::timer_was_set(when);
+}
+
+/// Puts it beside that heap.
+fn starve(inside: &mut Inside, now: Nanos, g: GRef, ticket: Ticket) {
+    let timers = some_p(inside).timers();
+    timers.starve(inside, now, g, ticket);
+    poll::timer_was_set(timers.earliest());
+}
+
+fn some_p(inside: &Inside) -> &'static P {
     let n = lists::procs().max(1);
     let p = inside
         .p()
         .or_else(|| p::get(lists::foreign_random() as usize % n));
-    let Some(p) = p else {
-        crate::abort::fatal("a timer was set before there was a P");
-    };
-    p.timers().add(inside, when, g, ticket);
-    poll::timer_was_set(when);
+    match p {
+        Some(p) => p,
+        None => crate::abort::fatal("a timer was set before there was a P"),
+    }
 }

@@ -10,13 +10,17 @@
 //! share two cache lines). It lives in pages of its own, because it grows
 //! inside the runtime, where nothing is allocated.
 //!
-//! `earliest` mirrors the top, for everybody who must not take the lock.
+//! What was to begin and found no stack (`later.rs`) waits in a line beside the heap until the
+//! time of the next attempt: a million of them would otherwise go through the heap again and
+//! again, and nobody else would run.
+//!
+//! `earliest` mirrors the top, or the next attempt, for everybody who must not take the lock.
 
-use super::g::GRef;
+use super::g::{GRef, Kind};
 use super::inside::Inside;
 use crate::clock::{NEVER, Nanos};
 use crate::lock::ShortLock;
-use crate::mapped_vec::MappedVec;
+use crate::mapped_vec::{MappedQueue, MappedVec};
 use crate::protocol::gword::Ticket;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -42,7 +46,14 @@ pub(crate) struct Timers {
 struct Heap {
     items: MappedVec<Entry>,
     sweep_at: usize,
+    /// Due, and without a stack.
+    starved: MappedQueue<Entry>,
+    /// When the first of these is tried again.
+    retry_at: Nanos,
 }
+
+/// Until the next attempt when there was no stack, in ns.
+const RETRY: Nanos = 1_000_000;
 
 impl Timers {
     pub(crate) fn new() -> Timers {
@@ -50,6 +61,8 @@ impl Timers {
             heap: ShortLock::new(Heap {
                 items: MappedVec::new(),
                 sweep_at: 64,
+                starved: MappedQueue::new(),
+                retry_at: 0,
             }),
             earliest: AtomicU64::new(NEVER),
         }
@@ -63,7 +76,8 @@ impl Timers {
 
     /// Entries, stale ones included.
     pub(crate) fn len(&self, inside: &Inside) -> usize {
-        self.heap.lock(inside).items.len()
+        let heap = self.heap.lock(inside);
+        heap.items.len() + heap.starved.len()
     }
 
     /// Adds one. The caller then asks the poll gate whether to kick.
@@ -82,24 +96,29 @@ impl Timers {
             return None;
         }
         let mut heap = self.heap.lock(inside);
-        let mut due = None;
-        while let Some(top) = heap.items.first().copied() {
-            if top.is_stale() {
-                heap.pop();
-            } else if top.when <= now {
-                heap.pop();
-                due = Some((top.g, top.ticket));
-                break;
-            } else {
-                break;
-            }
-        }
+        let due = heap.pop_starved(now).or_else(|| heap.pop_due(now));
         self.publish(&heap);
-        due
+        due.map(|e| (e.g, e.ticket))
+    }
+
+    /// One that was due at `now` found no stack. It is tried again a little later.
+    pub(crate) fn starve(&self, inside: &Inside, now: Nanos, g: GRef, ticket: Ticket) {
+        let mut heap = self.heap.lock(inside);
+        heap.starved.push(Entry {
+            when: now,
+            g,
+            ticket,
+        });
+        heap.retry_at = now + RETRY;
+        self.publish(&heap);
     }
 
     fn publish(&self, heap: &Heap) {
         let when = heap.items.first().map_or(NEVER, |e| e.when);
+        let when = match heap.starved.len() {
+            0 => when,
+            _ => when.min(heap.retry_at),
+        };
         self.earliest.store(when, Ordering::Relaxed);
     }
 }
@@ -107,6 +126,36 @@ impl Timers {
 const ARITY: usize = 4;
 
 impl Heap {
+    fn pop_starved(&mut self, now: Nanos) -> Option<Entry> {
+        if self.retry_at > now {
+            return None;
+        }
+        while let Some(first) = self.starved.pop() {
+            if !first.is_stale() {
+                return Some(first);
+            }
+        }
+        None
+    }
+
+    fn pop_due(&mut self, now: Nanos) -> Option<Entry> {
+        loop {
+            let top = self.items.first().copied()?;
+            if top.is_stale() {
+                self.pop();
+            } else if top.when > now {
+                return None;
+            } else {
+                self.pop();
+                // Behind those that have found none. (Stale by now, perhaps; then that is seen there.)
+                if self.starved.len() == 0 || top.g.kind() != Kind::Later {
+                    return Some(top);
+                }
+                self.starved.push(top);
+            }
+        }
+    }
+
     fn push(&mut self, e: Entry) {
         self.items.push(e);
         self.sift_up(self.items.len() - 1);
