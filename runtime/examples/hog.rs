@@ -1,53 +1,32 @@
 //! Goroutines that compute on every processor, beside one that sleeps for a millisecond at a
 //! time.
 //!
-//! In this version a goroutine that computes gives way when it says so, by
-//! `task::yield_now`, and the sleeper is late by what lies between two of these. Two kinds of
-//! hogs show the difference; both find the same answer.
+//! The hogs call nothing: there is no place where they could give way. Their processors
+//! are taken from them, and their threads are stopped where they stand, in time for the sleeper.
 
 use goweft::channel::{self, TryRecvError};
 use goweft::{runtime, spawn, task};
-use std::fmt;
 use std::time::{Duration, Instant};
 
-const NUMBERS: u64 = 300_000;
+const NUMBERS: u64 = 1_000_000;
 const NAP: Duration = Duration::from_millis(1);
 
 #[goweft::main]
 fn main() {
-    let (greedy, late) = beside_a_sleeper(|| longest(|| ()));
-    println!("without a call: {late}");
-    let (polite, late) = beside_a_sleeper(|| longest(task::yield_now));
-    println!("giving way:     {late}");
-    assert!(late.median < Duration::from_millis(20));
-    assert_eq!(greedy, (442, 230_631));
-    assert_eq!(polite, greedy);
-    println!("hog: of 300000 numbers 230631 takes the most steps to 1: 442");
+    let (answer, mut late) = beside_a_sleeper(longest);
+    late.sort();
+    let (naps, median) = (late.len(), late[late.len() / 2]);
+    let p99 = late[(naps - 1) * 99 / 100];
+    println!(
+        "{naps} naps beside the hogs, late by {median:?} as a rule, 99 of 100 by less than {p99:?}"
+    );
+    assert!(median < Duration::from_millis(5));
+    assert_eq!(answer, (524, 837_799));
+    println!("hog: of a million numbers 837799 takes the most steps to 1: 524");
 }
 
-/// By how much the sleeper was late.
-struct Late {
-    median: Duration,
-    worst: Duration,
-    naps: usize,
-}
-
-impl fmt::Display for Late {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Late {
-            median,
-            worst,
-            naps,
-        } = self;
-        write!(
-            f,
-            "{naps} naps, late by {median:?} as a rule, {worst:?} at worst"
-        )
-    }
-}
-
-/// Runs a hog on every processor; their answer, and how the sleeper fared.
-fn beside_a_sleeper(hog: fn() -> (u32, u64)) -> ((u32, u64), Late) {
+/// Runs a hog on every processor; their answer, and by how much the sleeper was late.
+fn beside_a_sleeper(hog: fn() -> (u32, u64)) -> ((u32, u64), Vec<Duration>) {
     let (stop, stopped) = channel::bounded::<()>(0);
     let (ready, is_ready) = channel::bounded(0);
     let sleeper = spawn(move || {
@@ -58,14 +37,8 @@ fn beside_a_sleeper(hog: fn() -> (u32, u64)) -> ((u32, u64), Late) {
             task::sleep(NAP);
             late.push(due.elapsed());
             if stopped.try_recv() == Err(TryRecvError::Disconnected) {
-                break;
+                return late;
             }
-        }
-        late.sort();
-        Late {
-            median: late[late.len() / 2],
-            worst: late[late.len() - 1],
-            naps: late.len(),
         }
     });
     is_ready.recv().unwrap();
@@ -78,8 +51,8 @@ fn beside_a_sleeper(hog: fn() -> (u32, u64)) -> ((u32, u64), Late) {
 }
 
 /// Of the numbers up to `NUMBERS` the one that takes the most steps to 1, after that number: halve what
-/// is even, triple what is odd and add one. `pause` is called every hundred numbers.
-fn longest(pause: fn()) -> (u32, u64) {
+/// is even, triple what is odd and add one.
+fn longest() -> (u32, u64) {
     let mut longest = (0, 0);
     for first in 1..=NUMBERS {
         let (mut n, mut steps) = (first, 0);
@@ -92,9 +65,6 @@ fn longest(pause: fn()) -> (u32, u64) {
             steps += 1;
         }
         longest = longest.max((steps, first));
-        if first.is_multiple_of(100) {
-            pause();
-        }
     }
     longest
 }
