@@ -279,6 +279,10 @@ impl Monitor {
         let mut netpoll = None;
         if SLEEP.idle_now() == 0 && (self.all_still || self.planned == LONG) {
             until = until.min(wakeup::close_gate(until));
+            // The second look, as for the timers.
+            if wakeup::came_meanwhile() || (!self.hurry && lists::global_len() != 0) {
+                until = 0;
+            }
             if self.all_still && !self.netpoll_is_taken {
                 netpoll = poll::descriptor();
             }
