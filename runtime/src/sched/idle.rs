@@ -34,6 +34,12 @@ pub(crate) fn wake_for_work(inside: &mut Inside) {
     }
 }
 
+/// By the monitor: wakes one M, however many search.
+pub(super) fn wake_one_more(inside: &mut Inside) {
+    SLEEP.search();
+    wake_one(inside);
+}
+
 /// How an M that was given a P is to be woken.
 #[must_use]
 pub(super) enum Wake {

@@ -138,6 +138,12 @@ impl Lists {
         Some(m)
     }
 
+    /// Whether any M wants a P.
+    pub(crate) fn has_bound(&mut self) -> bool {
+        self.drain_preempted();
+        self.bound.len() != 0
+    }
+
     /// Takes the first that is parked in its handler, for rescue.
     pub(crate) fn pop_preempted(&mut self) -> Option<&'static M> {
         self.drain_preempted();

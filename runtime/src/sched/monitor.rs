@@ -126,6 +126,8 @@ pub(super) struct Monitor {
     pub(super) unclaimed: usize,
     pub(super) files: StateFiles,
     pub(super) batch: Batch,
+    /// Work waited beside an idle P at the last tick.
+    waited: bool,
     /// The M that was looked at last, and whether any Stolen one was seen.
     pub(super) cursor: usize,
     pub(super) stolen_seen: bool,
@@ -161,6 +163,7 @@ pub(crate) fn run() -> ! {
         unclaimed: 0,
         files: StateFiles::new(),
         batch: Batch::new(),
+        waited: false,
         cursor: 0,
         stolen_seen: false,
         stuck: false,
@@ -194,6 +197,7 @@ impl Monitor {
         self.look_again = false;
         self.all_still = true;
         self.stuck = false;
+        self.wake_past_searchers(inside);
         // Also those beyond `maxprocs`: they are to stop.
         for p in p::all() {
             self.watch_queue(inside, p);
@@ -283,6 +287,10 @@ impl Monitor {
         let mut netpoll = None;
         if SLEEP.idle_now() == 0 && (self.all_still || self.planned == LONG) {
             until = until.min(wakeup::close_gate(until));
+            // The second look, as for the timers.
+            if wakeup::came_meanwhile() || (!self.hurry && lists::global_len() != 0) {
+                until = 0;
+            }
             if self.all_still && !self.netpoll_is_taken {
                 netpoll = poll::descriptor();
             }
@@ -292,6 +300,18 @@ impl Monitor {
             bell.wait(netpoll, Some(Duration::from_nanos(left)));
         }
         wakeup::open_gate();
+    }
+
+    /// Work that has waited beside an idle P for a whole tick: whoever counts as the
+    /// searcher for whom submitters wake nobody is stuck, in a destructor that crossbeam
+    /// runs while it steals. It may be waiting for just that work.
+    fn wake_past_searchers(&mut self, inside: &mut Inside) {
+        let waits = SLEEP.idle_now() != 0
+            && (lists::global_len() != 0 || p::all().any(|p| p.queue.len() != 0));
+        if std::mem::replace(&mut self.waited, waits) && waits {
+            idle::wake_one_more(inside);
+        }
+        self.hurry |= waits;
     }
 
     /// The queue of one P, beside idle ones.
@@ -339,16 +359,15 @@ impl Monitor {
     fn serve_bound(&mut self, inside: &mut Inside) {
         while SLEEP.idle_now() != 0 && lists::bound_waits() {
             let mut lists = lists::lock(inside);
+            // A P that left the idle set for nobody and came back would hide from a
+            // submitter that looks in between.
+            if !lists.has_bound() {
+                return;
+            }
             let Some(p) = lists.pop_idle() else { return };
-            let wake = idle::claim_bound_for(&mut lists, p);
-            if wake.is_none() {
-                lists.push_idle(p);
-            }
+            let wake = idle::claim_bound_for(&mut lists, p).expect("there is one");
             drop(lists);
-            match wake {
-                Some(wake) => idle::deliver(wake),
-                None => return,
-            }
+            idle::deliver(wake);
         }
     }
 

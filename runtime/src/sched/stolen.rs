@@ -88,9 +88,10 @@ fn give_back(inside: &mut Inside, m: &'static M, stolen: Snapshot) {
     let Some(p) = lists::lock(inside).pop_idle() else {
         return;
     };
+    // First: afterwards it may be another M's already, which has written itself there.
+    p.owner
+        .store(std::ptr::from_ref(m).cast_mut(), Ordering::Relaxed);
     if m.word.give_back(stolen, p.index) {
-        p.owner
-            .store(std::ptr::from_ref(m).cast_mut(), Ordering::Relaxed);
         affinity::follow(m, p);
     } else {
         idle::rest_p(inside, p);

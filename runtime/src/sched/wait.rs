@@ -270,6 +270,8 @@ impl Inside {
             if !m.word.wait(seen) {
                 return false;
             }
+            // What it names is another's by now, and step 9 must not take it for ours.
+            m.p.set(ptr::null());
             lists::lock(self).push_bound(m);
             idle::wake_for_work(self);
             idle::wait_for_p(m);

@@ -14,7 +14,7 @@ use super::p::P;
 use super::{lists, monitor};
 use crate::clock::Nanos;
 use crate::protocol::poll_gate::PollGate;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// From the asking to the theft, in ns.
 pub(super) const LOOK_AGAIN: Nanos = 100_000;
@@ -41,8 +41,17 @@ pub(super) fn woken_outside() {
     notice();
 }
 
+/// By the monitor, behind its gate: whether something came since it last looked that
+/// saw the gate open.
+pub(super) fn came_meanwhile() -> bool {
+    WOKEN.load(Ordering::Relaxed)
+}
+
 /// Something was queued that the monitor has to see.
 pub(super) fn notice() {
+    // Pairs with the fence in `close_gate`: either we see that it wants to be told,
+    // or its second look sees what we published.
+    fence(Ordering::SeqCst);
     if TELL.load(Ordering::Relaxed) && TELL.swap(false, Ordering::Relaxed) {
         monitor::kick();
     }

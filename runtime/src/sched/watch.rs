@@ -157,7 +157,7 @@ impl Monitor {
             m,
             word,
             computes,
-            for_work: waits && !retires,
+            for_work: (waits || (urgent && computes)) && !retires,
             urgent: urgent && computes,
             ran: watch.ran(now),
         });
