@@ -11,6 +11,7 @@ use super::inside::Inside;
 use super::local_queue::LocalQueue;
 use super::m::M;
 use super::timers::Timers;
+use crate::protocol::idle_set::{Link, Place};
 use crate::protocol::mword::Snapshot;
 use crossbeam_utils::CachePadded;
 use goweft_stacks::Magazine;
@@ -46,10 +47,8 @@ pub(crate) struct P {
     /// How much of its time may be spent on wake-up preemption, in ns, and when
     /// that was reckoned. The monitor's alone.
     pub(crate) budget: Cell<(u64, u64)>,
-    /// Link in the idle list, under the scheduler's lock.
-    pub(crate) next_idle: Cell<*const P>,
-    /// It takes no part: not yet, or not any more. Under the scheduler's lock.
-    pub(crate) stopped: Cell<bool>,
+    /// Among the idle ones, or those that take no part. Under the scheduler's lock.
+    idle: Link<P>,
 
     /// What others may touch.
     pub(crate) shared: CachePadded<Shared>,
@@ -157,6 +156,16 @@ pub(crate) fn all() -> impl Iterator<Item = &'static P> {
     (0..count()).filter_map(get)
 }
 
+impl Place for P {
+    fn index(&self) -> usize {
+        self.index
+    }
+
+    fn link(&self) -> &Link<P> {
+        &self.idle
+    }
+}
+
 impl P {
     /// Has the owner go through its loop soon. What the caller published before
     /// is seen there.
@@ -186,8 +195,7 @@ impl P {
             polled_at: Cell::new(0),
             given_to_bound: Cell::new(false),
             budget: Cell::new((0, 0)),
-            next_idle: Cell::new(ptr::null()),
-            stopped: Cell::new(true),
+            idle: Link::new(),
             shared: CachePadded::new(Shared {
                 timers: Timers::new(),
                 attention: AtomicBool::new(false),

@@ -19,7 +19,7 @@ use crate::protocol::mword::State;
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Whether threads are parked by signal. Written once, at start.
 static ON: AtomicBool = AtomicBool::new(false);
@@ -103,8 +103,7 @@ fn park(m: &'static M) {
     PARKED.fetch_add(1, Ordering::Relaxed);
     lists::PREEMPTED.push(m.index.get(), &m.next_preempted);
     // The pusher's half of step 9. The monitor does the waking: it has the time.
-    fence(Ordering::SeqCst);
-    if SLEEP.idle_now() != 0 {
+    if SLEEP.monitor_wanted() {
         monitor::kick();
     }
     idle::wait_for_claim(m);

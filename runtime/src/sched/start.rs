@@ -150,7 +150,7 @@ fn change_procs(inside: &mut Inside, n: usize, because: Because) -> usize {
     }
     p::use_up_to(n);
     lists::set_procs(n);
-    lists.dismiss(|p| p.index >= n);
+    lists.dismiss();
     for p in p::all().skip(before).take(n.saturating_sub(before)) {
         lists.admit(p);
     }
