@@ -35,6 +35,7 @@ mod real {
         if FULL.load(Ordering::Relaxed) {
             fence(Ordering::SeqCst);
         }
+        crate::protocol::delay::here();
     }
 
     /// Between the monitor's store and its load.

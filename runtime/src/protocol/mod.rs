@@ -16,6 +16,7 @@ pub(crate) mod atomic;
 pub(crate) mod barrier;
 pub(crate) mod choice;
 pub(crate) mod completion_word;
+pub(crate) mod delay;
 pub(crate) mod gword;
 pub(crate) mod idle_set;
 pub(crate) mod local_queue;

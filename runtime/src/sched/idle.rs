@@ -17,6 +17,7 @@ use super::m::M;
 use super::p::{self, P};
 use super::{affinity, monitor, poll, steal, threads};
 use crate::clock;
+use crate::protocol::delay;
 use crate::protocol::mword::Snapshot;
 use crate::sys;
 use std::ptr;
@@ -118,13 +119,16 @@ fn give(m: &'static M, p: &'static P, searching: bool) {
         "an M is given one P at a time"
     );
     m.woken_searching.set(searching);
+    delay::here();
     m.next_p.store(p.index as u32 + 1, Ordering::Release);
 }
 
 pub(super) fn deliver(wake: Wake) {
     match wake {
         Wake::Futex(m) => {
+            delay::here();
             m.wake.store(1, Ordering::Release);
+            delay::here();
             sys::futex_wake(&m.wake);
         }
         Wake::Kick => poll::kick(),
@@ -145,11 +149,13 @@ pub(crate) fn wait_for_claim(m: &'static M) {
         sys::futex_wait(&m.wake, 0, None);
     }
     m.wake.store(0, Ordering::Relaxed);
+    delay::here();
 }
 
 /// Owns the P in `next_p`. False: there is none. Safe in a signal handler.
 pub(crate) fn take_given(m: &'static M) -> bool {
     let given = m.next_p.swap(0, Ordering::Acquire);
+    delay::here();
     let Some(p) = (given as usize).checked_sub(1).and_then(p::get) else {
         return false;
     };

@@ -19,6 +19,7 @@ use super::g::GRef;
 use super::m::M;
 use super::p::P;
 use super::{idle, lists, tls};
+use crate::protocol::delay;
 use crate::protocol::mword::State;
 use std::marker::PhantomData;
 use std::ptr;
@@ -172,6 +173,7 @@ impl Inside {
             }
         }
         self.leave_quietly();
+        delay::here();
         if m.ask.load(Ordering::Relaxed) != 0 && !m.g.get().is_null() {
             give_way(m);
         }

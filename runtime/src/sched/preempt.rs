@@ -15,6 +15,7 @@ use super::lists::{self, SLEEP};
 use super::m::{self, M};
 use super::{deferral, g::GRef, idle, monitor, sys};
 use crate::clock;
+use crate::protocol::delay;
 use crate::protocol::mword::State;
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -49,6 +50,7 @@ pub(super) fn install() -> io::Result<()> {
 /// Called by the kernel.
 unsafe extern "C" fn on_signal(signal: c_int, info: *mut sys::SigInfo, context: *mut c_void) {
     let errno = sys::errno();
+    delay::here();
     let ours = m::of_tid(crate::sys::gettid()).filter(|m| is_requested(m));
     match ours {
         Some(m) => park(m),
@@ -88,6 +90,7 @@ fn park(m: &'static M) {
         return deferral::put_off();
     }
     m.rt.enter();
+    delay::here();
     let seen = m.word.load();
     if seen.state() != State::Stolen || seen.bits() != m.req.load(Ordering::Relaxed) {
         // It was given a P in place meanwhile.
@@ -109,6 +112,7 @@ fn park(m: &'static M) {
     idle::wait_for_claim(m);
     // First: as soon as it owns a P, or is Stolen, others look at it again.
     m.preempted.store(false, Ordering::Relaxed);
+    delay::here();
     if !idle::take_given(m) {
         m.word.release();
     }

@@ -66,6 +66,8 @@ fn try_start() -> io::Result<()> {
         Ordering::Relaxed,
     );
     crate::clock::now();
+    #[cfg(goweft_delays)]
+    crate::protocol::delay::begin();
     m::make_table()?;
     sys::in_forked_children(in_forked_child)?;
     crate::report::install_panic_hook();

@@ -11,6 +11,7 @@ use super::p::{self, P};
 use super::{affinity, idle, start, stolen, wakeup};
 use crate::clock::Nanos;
 use crate::protocol::barrier;
+use crate::protocol::delay;
 use crate::protocol::mword::Snapshot;
 use crate::protocol::rt::Count;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -88,6 +89,7 @@ impl Batch {
         }
         self.len = 0;
         barrier::heavy();
+        delay::here();
         for (victim, word) in pending.into_iter().flatten() {
             let rt = victim.m.rt.load();
             let robbed = if rt.is_inside() || rt != victim.rt || (served && victim.urgent) {
@@ -149,6 +151,7 @@ fn hand_over(inside: &mut Inside, p: &'static P, urgent: bool, now: Nanos) {
     p.shared.urgent.store(urgent, Ordering::Relaxed);
     p.shared.attention.store(urgent, Ordering::Release);
     drop(lists);
+    delay::here();
     match wake {
         Some(wake) => idle::deliver(wake),
         None => idle::rest_p(inside, p),
