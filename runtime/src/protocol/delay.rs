@@ -24,8 +24,16 @@
 #[inline(always)]
 pub(crate) fn here() {}
 
+/// Whether the monitor takes a P now that it would take later: now and then, so that thefts
+/// and signals come at any time and not at the slice's end.
+#[cfg(not(all(goweft_delays, not(loom))))]
+#[inline(always)]
+pub(crate) fn forces() -> bool {
+    false
+}
+
 #[cfg(all(goweft_delays, not(loom)))]
-pub(crate) use real::{AtomicU32, AtomicU64, AtomicUsize, begin, fence, here};
+pub(crate) use real::{AtomicU32, AtomicU64, AtomicUsize, begin, fence, forces, here};
 
 #[cfg(all(goweft_delays, not(loom)))]
 mod real {
@@ -63,23 +71,12 @@ mod real {
     /// A step of a protocol: others may come in between.
     #[inline(never)]
     pub(crate) fn here() {
-        let seed = SEED.load(Ordering::Relaxed);
-        if seed == 0 {
-            return;
-        }
-        let place = 0u8;
-        let line = (&raw const place).addr() >> 14;
-        let state = &STATE[line % LINES];
-        let n = state
-            .load(Ordering::Relaxed)
-            .wrapping_add(0x9e37_79b9_7f4a_7c15);
-        state.store(n, Ordering::Relaxed);
-        let random = mix(n ^ seed);
+        let Some((random, seed)) = next() else { return };
         // One step in 8, 32 or 128.
         let dense = 8 << (2 * ((seed >> 60) % 3));
-        let wait = if random % RARE == 0 {
+        let wait = if random.is_multiple_of(RARE) {
             LONG
-        } else if (random >> 16) % dense == 0 {
+        } else if (random >> 16).is_multiple_of(dense) {
             (random >> 32) % SHORT
         } else {
             return;
@@ -88,6 +85,27 @@ mod real {
         while clock::now().saturating_sub(begin) < wait {
             std::hint::spin_loop();
         }
+    }
+
+    /// Whether the monitor takes a P now that it would take later.
+    pub(crate) fn forces() -> bool {
+        next().is_some_and(|(random, _)| random.is_multiple_of(4))
+    }
+
+    /// A random number, and the seed. None: not begun.
+    fn next() -> Option<(u64, u64)> {
+        let seed = SEED.load(Ordering::Relaxed);
+        if seed == 0 {
+            return None;
+        }
+        let place = 0u8;
+        let line = (&raw const place).addr() >> 14;
+        let state = &STATE[line % LINES];
+        let n = state
+            .load(Ordering::Relaxed)
+            .wrapping_add(0x9e37_79b9_7f4a_7c15);
+        state.store(n, Ordering::Relaxed);
+        Some((mix(n ^ seed), seed))
     }
 
     /// splitmix64 (Steele, Lea, Flood 2014).

@@ -196,14 +196,23 @@ pub(crate) fn acquire_stolen(m: &'static M, seen: Snapshot) -> bool {
     false
 }
 
+/// The M, inside with a goroutine, is about to own its P no more.
+#[inline]
+fn lay_down(m: &'static M) {
+    // SAFETY: inside, a goroutine's M has a P.
+    unsafe { &*m.p.get() }.token.lay_down(m);
+}
+
 /// The M gives its P on because its goroutine will sleep with it: Owns -> None.
 pub(crate) fn give_p_away(inside: &mut Inside, m: &'static M) {
+    lay_down(m);
     m.word.disown();
     release_p(inside, m);
 }
 
 /// The M gives its P on around a call that blocks: Owns -> Stolen.
 pub(crate) fn lend_p(inside: &mut Inside, m: &'static M) {
+    lay_down(m);
     m.word.lend();
     affinity::widen(m);
     release_p(inside, m);
@@ -258,6 +267,7 @@ pub(crate) fn give_to_bound(inside: &mut Inside, m: &'static M, p: &'static P) -
         return false;
     };
     // The giver's word does not name the P any more when it is given.
+    p.token.lay_down(m);
     m.word.disown();
     m.p.set(ptr::null());
     let wake = claim(bound);
@@ -320,6 +330,7 @@ pub(crate) fn rest(inside: &mut Inside, m: &'static M) {
         // It was to stop when its M saw it, and takes part again.
         Some(p) if p.index < lists::procs() && p.has_work() => return,
         Some(p) => {
+            p.token.lay_down(m);
             m.word.disown();
             m.p.set(ptr::null());
             if p.index < lists::procs() {

@@ -46,6 +46,7 @@ impl Inside {
             return Inside::foreign();
         }
         if here.owns_as_before() {
+            bump(here);
             return Inside {
                 m,
                 not_send: PhantomData,
@@ -194,6 +195,7 @@ impl Inside {
     #[inline]
     pub(crate) fn leave_quietly(&mut self) {
         if let Some(m) = self.m() {
+            bump(m);
             m.rt.leave();
         }
         self.m = ptr::null();
@@ -204,6 +206,16 @@ impl Drop for Inside {
     #[inline]
     fn drop(&mut self) {
         self.leave();
+    }
+}
+
+/// The M, inside, uses its P, if it has one.
+#[inline(always)]
+fn bump(m: &M) {
+    if cfg!(goweft_delays) {
+        // SAFETY: null or a P, which lives for ever.
+        let p = unsafe { m.p.get().as_ref() };
+        p.inspect(|p| p.token.bump(m));
     }
 }
 

@@ -109,6 +109,7 @@ impl M {
         self.owned.set(!word.bits());
         delay::here();
         self.p.set(p);
+        p.token.take(self);
         p.owner
             .store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
         self.ask.store(0, Ordering::Relaxed);

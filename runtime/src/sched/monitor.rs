@@ -26,6 +26,7 @@ use super::{idle, poll, start, steal, sys, threads, wakeup};
 use crate::abort::OnUnwind;
 use crate::clock::{self, Nanos};
 use crate::protocol::alarm::Alarm;
+use crate::protocol::delay;
 use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
@@ -41,6 +42,8 @@ const SHORT: Nanos = 1_000_000;
 const LONG: Nanos = 10_000_000;
 /// Between ticks when all Ps are idle and some threads have lost theirs.
 const IDLE: Nanos = 100_000_000;
+/// In builds for tests, now and then, while something waits.
+const FORCED: Nanos = 50_000;
 /// Ticks with all Ps idle before it sleeps without a timeout.
 const IDLE_TICKS: u32 = 8;
 /// Between two looks at the free stacks.
@@ -259,6 +262,9 @@ impl Monitor {
             } else {
                 LONG
             };
+            if self.hurry && delay::forces() {
+                self.planned = self.planned.min(FORCED);
+            }
             self.nap(bell);
         }
         ALARM.heard();

@@ -11,6 +11,7 @@ use super::inside::Inside;
 use super::local_queue::LocalQueue;
 use super::m::M;
 use super::timers::Timers;
+use super::token::Token;
 use crate::protocol::idle_set::{Link, Place};
 use crate::protocol::mword::Snapshot;
 use crossbeam_utils::CachePadded;
@@ -27,6 +28,8 @@ pub(crate) const MAX_PROCS: usize = 1024;
 #[repr(C)]
 pub(crate) struct P {
     pub(crate) index: usize,
+    /// Shows a second user, in builds for tests.
+    pub(crate) token: Token,
     /// The M that owned it last, for the monitor, which asks that M's word.
     /// Written by the M that comes to own it.
     pub(crate) owner: AtomicPtr<M>,
@@ -184,6 +187,7 @@ impl P {
     fn new(index: usize) -> P {
         P {
             index,
+            token: Token::default(),
             owner: AtomicPtr::new(ptr::null_mut()),
             queue: LocalQueue::new(),
             schedules: Cell::new(0),

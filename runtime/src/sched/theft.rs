@@ -106,6 +106,7 @@ impl Batch {
             let Some(p) = word.owned_p().and_then(p::get) else {
                 crate::abort::fatal("a P was stolen that there is not");
             };
+            p.token.take_from(victim.m);
             affinity::widen(victim.m);
             served |= victim.urgent;
             if victim.urgent {
