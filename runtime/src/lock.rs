@@ -8,6 +8,7 @@
 //! its waiters to sleep.
 
 use crate::fork;
+use crate::protocol::delay;
 use crate::sched::Inside;
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
@@ -42,6 +43,7 @@ impl<T> ShortLock<T> {
         {
             self.lock_contended();
         }
+        delay::here();
         ShortGuard { lock: self }
     }
 
@@ -100,6 +102,7 @@ impl<T> DerefMut for ShortGuard<'_, T> {
 impl<T> Drop for ShortGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
+        delay::here();
         self.lock.locked.store(false, Ordering::Release);
     }
 }

@@ -12,12 +12,12 @@ use super::flavor::{Flavor, Outcome, Side, TRY, Token};
 use super::wait::{Queue, Record, Verdict, Woken, await_verdict};
 use crate::clock::Nanos;
 use crate::lock::{ShortGuard, ShortLock};
+use crate::protocol::atomic::AtomicU64;
 use crate::protocol::ring::{Place, Pop, Push, Ring};
 use crate::sched::{Inside, Waiter};
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::AtomicU64;
 
 /// See the module.
 pub(crate) struct Channel<T> {

@@ -40,6 +40,7 @@ mod real {
         if !is_cheap() {
             fence(Ordering::SeqCst);
         }
+        crate::protocol::delay::here();
     }
 
     /// Between the monitor's store and its load.

@@ -383,14 +383,30 @@ impl Deque for Arc<Model> {
     }
 }
 
+/// What the owner wrote before it made an item runnable, and how often it was taken.
+#[derive(Default)]
+struct Item {
+    block: UnsafeCell<usize>,
+    taken: AtomicUsize,
+}
+
+// SAFETY: the cell is what the model checks: loom reports a second user.
+unsafe impl Sync for Item {}
+// SAFETY: as above.
+unsafe impl Send for Item {}
+
 #[test]
 fn loom_l8_owner_thieves_and_monitor_get_each_item_once() {
     check(2, || {
         let deque = Arc::new(Model(Mutex::new(VecDeque::new())));
         let queue = Arc::new(LocalQueue::new(deque.clone(), 4));
-        let seen = Arc::new((0..6).map(|_| AtomicUsize::new(0)).collect::<Vec<_>>());
-        let count = |seen: &Arc<Vec<AtomicUsize>>, item: usize| {
-            assert_eq!(seen[item - 1].fetch_add(1, Ordering::AcqRel), 0, "twice");
+        let seen = Arc::new((0..6).map(|_| Item::default()).collect::<Vec<_>>());
+        let count = |seen: &Arc<Vec<Item>>, item: usize| {
+            let it = &seen[item - 1];
+            assert_eq!(it.taken.fetch_add(1, Ordering::Relaxed), 0, "twice");
+            // SAFETY: whoever takes it has it alone, which is what the model checks.
+            it.block
+                .with_mut(|block| assert_eq!(unsafe { *block }, item));
         };
         let thief = {
             let (deque, seen) = (deque.clone(), seen.clone());
@@ -410,6 +426,8 @@ fn loom_l8_owner_thieves_and_monitor_get_each_item_once() {
         };
         let mut global = Vec::new();
         for i in 1..=6 {
+            // SAFETY: nobody knows of it yet.
+            seen[i - 1].block.with_mut(|block| unsafe { *block = i });
             if let Some(old) = queue.put_next(i) {
                 queue.push(old, |i| global.push(i));
             }
@@ -425,7 +443,10 @@ fn loom_l8_owner_thieves_and_monitor_get_each_item_once() {
         for i in global {
             count(&seen, i);
         }
-        assert!(seen.iter().all(|s| s.load(Ordering::Acquire) == 1), "lost");
+        assert!(
+            seen.iter().all(|s| s.taken.load(Ordering::Relaxed) == 1),
+            "lost"
+        );
     });
 }
 

@@ -17,16 +17,16 @@ use loom::sync::Arc;
 use loom::thread;
 
 /// A model with at most `preemptions` involuntary switches.
-fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+pub(super) fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.check(model);
 }
 
 /// One M and what a P has: data that only its owner may touch.
-struct World {
-    word: MWord,
-    rt: Rt,
+pub(super) struct World {
+    pub(super) word: MWord,
+    pub(super) rt: Rt,
     /// The P the M is given + 1.
     next_p: AtomicU32,
     wake: AtomicU32,
@@ -43,6 +43,11 @@ unsafe impl Send for World {}
 impl World {
     /// The M owns P 0 and is outside.
     fn new() -> Arc<World> {
+        World::owning(0)
+    }
+
+    /// The M owns P `p` and is outside.
+    pub(super) fn owning(p: usize) -> Arc<World> {
         let world = World {
             word: MWord::new(),
             rt: Rt::new(),
@@ -52,12 +57,12 @@ impl World {
             preempted: Preempted::new(),
             link: AtomicU32::new(0),
         };
-        world.word.own(0);
+        world.word.own(p);
         Arc::new(world)
     }
 
     /// Uses the P as only its owner may: a second one at the same time is a data race.
-    fn use_p(&self, p: usize) {
+    pub(super) fn use_p(&self, p: usize) {
         self.ps[p].with_mut(|n| {
             // SAFETY: one owner at a time is what the models check.
             unsafe { *n += 1 };
@@ -65,7 +70,7 @@ impl World {
     }
 
     /// Step 1: enters, and the P that it has then. None: it was stolen.
-    fn enter(&self) -> Option<usize> {
+    pub(super) fn enter(&self) -> Option<usize> {
         assert!(self.rt.enter(), "it was outside");
         loop {
             let seen = self.word.load();
@@ -85,7 +90,7 @@ impl World {
     }
 
     /// Steps 4: the monitor, once. The P it has then.
-    fn steal(&self) -> Option<usize> {
+    pub(super) fn steal(&self) -> Option<usize> {
         let seen = self.word.load();
         self.rt.look();
         let pending = self.word.pend(seen)?;
@@ -98,7 +103,7 @@ impl World {
     }
 
     /// Step 7, up to the sleep. True: it is parked.
-    fn handler(&self) -> bool {
+    pub(super) fn handler(&self) -> bool {
         if self.rt.is_inside() {
             return false;
         }
@@ -113,7 +118,7 @@ impl World {
     }
 
     /// The rest of step 7: the P that it woke with.
-    fn woken(&self) -> Option<usize> {
+    pub(super) fn woken(&self) -> Option<usize> {
         while self.wake.load(Ordering::Acquire) == 0 {
             thread::yield_now();
         }
@@ -128,7 +133,7 @@ impl World {
     }
 
     /// Step 6: gives `p`, or (rescue) nothing, to the M if it is in the stack.
-    fn give(&self, p: Option<usize>) -> bool {
+    pub(super) fn give(&self, p: Option<usize>) -> bool {
         let mut found = false;
         self.preempted.take_all(|_| &self.link, |_| found = true);
         if !found {

@@ -11,11 +11,14 @@
     allow(dead_code, reason = "under loom only the models use these")
 )]
 
+pub(crate) mod alarm;
 pub(crate) mod atomic;
 pub(crate) mod barrier;
 pub(crate) mod choice;
 pub(crate) mod completion_word;
+pub(crate) mod delay;
 pub(crate) mod gword;
+pub(crate) mod idle_set;
 pub(crate) mod local_queue;
 pub(crate) mod mutex_word;
 pub(crate) mod mword;
@@ -29,6 +32,8 @@ pub(crate) mod sleep;
 pub(crate) mod spin;
 
 #[cfg(all(test, loom))]
+mod loom_alarm;
+#[cfg(all(test, loom))]
 mod loom_choice;
 #[cfg(all(test, loom))]
 mod loom_completion;
@@ -40,5 +45,7 @@ mod loom_mutex;
 mod loom_owner;
 #[cfg(all(test, loom))]
 mod loom_read_bias;
+#[cfg(all(test, loom))]
+mod loom_resize;
 #[cfg(all(test, loom))]
 mod loom_ring;

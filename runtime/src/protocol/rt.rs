@@ -74,6 +74,7 @@ impl Rt {
         self.inside.store(1, Ordering::Relaxed);
         #[cfg(not(loom))]
         std::sync::atomic::compiler_fence(Ordering::SeqCst);
+        super::delay::here();
         true
     }
 

@@ -60,6 +60,14 @@ impl Sleep {
         self.idle.load(Ordering::Relaxed) != 0 && self.claim_search()
     }
 
+    /// Step 1 in a signal handler, which wakes nobody itself. True: the caller must kick the
+    /// monitor, which looks after it.
+    #[must_use]
+    pub(crate) fn monitor_wanted(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.idle.load(Ordering::Relaxed) != 0
+    }
+
     #[inline]
     fn claim_search(&self) -> bool {
         self.searching.load(Ordering::Relaxed) == 0

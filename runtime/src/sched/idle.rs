@@ -17,6 +17,7 @@ use super::m::M;
 use super::p::{self, P};
 use super::{affinity, monitor, poll, steal, threads};
 use crate::clock;
+use crate::protocol::delay;
 use crate::protocol::mword::Snapshot;
 use crate::sys;
 use std::ptr;
@@ -124,13 +125,16 @@ fn give(m: &'static M, p: &'static P, searching: bool) {
         "an M is given one P at a time"
     );
     m.woken_searching.set(searching);
+    delay::here();
     m.next_p.store(p.index as u32 + 1, Ordering::Release);
 }
 
 pub(super) fn deliver(wake: Wake) {
     match wake {
         Wake::Futex(m) => {
+            delay::here();
             m.wake.store(1, Ordering::Release);
+            delay::here();
             sys::futex_wake(&m.wake);
         }
         Wake::Kick => poll::kick(),
@@ -151,11 +155,13 @@ pub(crate) fn wait_for_claim(m: &'static M) {
         sys::futex_wait(&m.wake, 0, None);
     }
     m.wake.store(0, Ordering::Relaxed);
+    delay::here();
 }
 
 /// Owns the P in `next_p`. False: there is none. Safe in a signal handler.
 pub(crate) fn take_given(m: &'static M) -> bool {
     let given = m.next_p.swap(0, Ordering::Acquire);
+    delay::here();
     let Some(p) = (given as usize).checked_sub(1).and_then(p::get) else {
         return false;
     };
@@ -196,14 +202,23 @@ pub(crate) fn acquire_stolen(m: &'static M, seen: Snapshot) -> bool {
     false
 }
 
+/// The M, inside with a goroutine, is about to own its P no more.
+#[inline]
+fn lay_down(m: &'static M) {
+    // SAFETY: inside, a goroutine's M has a P.
+    unsafe { &*m.p.get() }.token.lay_down(m);
+}
+
 /// The M gives its P on because its goroutine will sleep with it: Owns -> None.
 pub(crate) fn give_p_away(inside: &mut Inside, m: &'static M) {
+    lay_down(m);
     m.word.disown();
     release_p(inside, m);
 }
 
 /// The M gives its P on around a call that blocks: Owns -> Stolen.
 pub(crate) fn lend_p(inside: &mut Inside, m: &'static M) {
+    lay_down(m);
     m.word.lend();
     affinity::widen(m);
     release_p(inside, m);
@@ -258,6 +273,7 @@ pub(crate) fn give_to_bound(inside: &mut Inside, m: &'static M, p: &'static P) -
         return false;
     };
     // The giver's word does not name the P any more when it is given.
+    p.token.lay_down(m);
     m.word.disown();
     m.p.set(ptr::null());
     let wake = claim(bound);
@@ -320,6 +336,7 @@ pub(crate) fn rest(inside: &mut Inside, m: &'static M) {
         // It was to stop when its M saw it, and takes part again.
         Some(p) if p.index < lists::procs() && p.has_work() => return,
         Some(p) => {
+            p.token.lay_down(m);
             m.word.disown();
             m.p.set(ptr::null());
             if p.index < lists::procs() {

@@ -21,6 +21,7 @@ use super::p::P;
 use super::wait::owned;
 use super::{idle, lists, tls};
 use crate::protocol::barrier;
+use crate::protocol::delay;
 use crate::protocol::mword::State;
 use std::marker::PhantomData;
 use std::ptr;
@@ -46,6 +47,7 @@ impl Inside {
             return Inside::foreign();
         }
         if here.surely_owns_as_before() {
+            bump(here);
             return Inside {
                 m,
                 not_send: PhantomData,
@@ -172,6 +174,7 @@ impl Inside {
             }
         }
         self.leave_quietly();
+        delay::here();
         if m.rt.has_notes() {
             heed(m);
         }
@@ -192,6 +195,7 @@ impl Inside {
     #[inline]
     pub(crate) fn leave_quietly(&mut self) {
         if let Some(m) = self.m() {
+            bump(m);
             m.rt.leave();
         }
         self.m = ptr::null();
@@ -202,6 +206,16 @@ impl Drop for Inside {
     #[inline]
     fn drop(&mut self) {
         self.leave();
+    }
+}
+
+/// The M, inside, uses its P, if it has one.
+#[inline(always)]
+fn bump(m: &M) {
+    if cfg!(goweft_delays) {
+        // SAFETY: null or a P, which lives for ever.
+        let p = unsafe { m.p.get().as_ref() };
+        p.inspect(|p| p.token.bump(m));
     }
 }
 

@@ -10,6 +10,7 @@ use super::m::{self, M, MList};
 use super::p::P;
 use crate::clock::{self, NEVER, Nanos};
 use crate::lock::{ShortGuard, ShortLock};
+use crate::protocol::idle_set::IdleSet;
 use crate::protocol::preempted::Preempted;
 use crate::protocol::sleep::Sleep;
 use std::ptr;
@@ -31,7 +32,7 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 /// Under the lock.
 pub(crate) struct Lists {
     global: GList,
-    idle: *const P,
+    idle: IdleSet<P>,
     /// Ms that sleep on their futex, newest first.
     pub(crate) spare: MList,
     /// Ms that want a P for the goroutine that is bound to them, oldest first.
@@ -47,7 +48,7 @@ impl Lists {
     const fn new() -> Lists {
         Lists {
             global: GList::new(),
-            idle: ptr::null(),
+            idle: IdleSet::new(),
             spare: MList::new(),
             bound: MList::new(),
             poller: ptr::null(),
@@ -56,54 +57,29 @@ impl Lists {
 
     /// Puts a P that nobody owns into the idle set.
     pub(crate) fn push_idle(&mut self, p: &'static P) {
-        p.next_idle.set(self.idle);
-        self.idle = p;
-        SLEEP.idle();
+        self.idle.push(&SLEEP, p);
     }
 
     /// Takes the P that became idle last.
     pub(crate) fn pop_idle(&mut self) -> Option<&'static P> {
-        // SAFETY: null or a P, which lives for ever.
-        let p: &'static P = unsafe { self.idle.as_ref() }?;
-        self.idle = p.next_idle.get();
-        SLEEP.busy();
-        Some(p)
+        self.idle.pop(&SLEEP)
     }
 
     /// A P takes part from now on, unless it does already (it was to stop, and
     /// its M has not noticed).
     pub(crate) fn admit(&mut self, p: &'static P) {
-        if p.stopped.replace(false) {
-            self.push_idle(p);
-        }
+        self.idle.admit(&SLEEP, p);
     }
 
     /// A P that nobody owns goes to the idle set, or stops when it is beyond
     /// `maxprocs`.
     pub(crate) fn push_idle_or_stop(&mut self, p: &'static P) {
-        if p.index < procs() {
-            self.push_idle(p);
-        } else {
-            p.stopped.set(true);
-        }
+        self.idle.push_or_stop(&SLEEP, procs(), p);
     }
 
-    /// The idle Ps for which `pred` holds stop.
-    pub(crate) fn dismiss(&mut self, pred: impl Fn(&'static P) -> bool) {
-        let mut kept: *const P = ptr::null();
-        // SAFETY: null or a P, which lives for ever.
-        while let Some(p) = unsafe { self.idle.as_ref() } {
-            let p: &'static P = p;
-            self.idle = p.next_idle.get();
-            if pred(p) {
-                p.stopped.set(true);
-                SLEEP.busy();
-            } else {
-                p.next_idle.set(kept);
-                kept = p;
-            }
-        }
-        self.idle = kept;
+    /// The idle Ps beyond `maxprocs` stop.
+    pub(crate) fn dismiss(&mut self) {
+        self.idle.dismiss(&SLEEP, procs());
     }
 
     pub(crate) fn push_global(&mut self, g: GRef) {

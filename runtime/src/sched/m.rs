@@ -10,7 +10,9 @@ use super::g::G;
 use super::p;
 use super::p::P;
 use super::watch::Watch;
+use crate::protocol::atomic;
 use crate::protocol::barrier;
+use crate::protocol::delay;
 use crate::protocol::mword::{MWord, Snapshot};
 use crate::protocol::rt::Rt;
 use crate::sys;
@@ -54,7 +56,7 @@ pub(crate) struct M {
     /// cleared by this thread's handler.
     pub(crate) req: AtomicU64,
     /// The link in the stack of the preempted.
-    pub(crate) next_preempted: AtomicU32,
+    pub(crate) next_preempted: atomic::AtomicU32,
     /// It is parked in its handler. Written by this thread.
     pub(crate) preempted: AtomicBool,
     /// The kernel's id of the thread, 0 before and after it. Written by this thread.
@@ -115,7 +117,9 @@ impl M {
         self.owned.set(!word.bits());
         self.believed
             .set(if barrier::is_cheap() { !word.bits() } else { 0 });
+        delay::here();
         self.p.set(p);
+        p.token.take(self);
         p.owner
             .store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
         self.rt.forget_ask();

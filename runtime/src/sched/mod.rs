@@ -17,6 +17,7 @@
 //! | `theft.rs`, `stolen.rs`, `preempt.rs` | Ps are taken from threads; what becomes of these; parking by signal |
 //! | `wakeup.rs` | what was just woken displaces what has computed for long |
 //! | `start.rs`, `threads.rs` | how it all comes up; the threads of the Ms |
+//! | `token.rs` | in builds for tests: whether a P has a second user |
 //! | `sys.rs` | the system calls of preemption |
 //!
 //! `README.md` here has the protocol: states, steps, invariants.
@@ -48,6 +49,7 @@ mod thread_state;
 mod threads;
 mod timers;
 pub(crate) mod tls;
+mod token;
 pub(crate) mod wait;
 mod wakeup;
 mod watch;

@@ -25,16 +25,16 @@ use super::thread_state::StateFiles;
 use super::{idle, poll, preempt, start, steal, sys, threads, wakeup};
 use crate::abort::OnUnwind;
 use crate::clock::{self, Nanos};
+use crate::protocol::alarm::Alarm;
+use crate::protocol::delay;
 use std::io;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
 static BELL: OnceLock<sys::Bell> = OnceLock::new();
-/// 1 when there is something to do at once.
-static KICKED: AtomicU32 = AtomicU32::new(0);
-/// 1 while it sleeps without a timeout.
-static ASLEEP: AtomicU32 = AtomicU32::new(0);
+/// Whether to ring it.
+pub(super) static ALARM: Alarm = Alarm::new();
 /// How often an M seemed to wait inside for one that was parked.
 pub(crate) static RESCUES: AtomicU64 = AtomicU64::new(0);
 
@@ -42,6 +42,8 @@ const SHORT: Nanos = 1_000_000;
 const LONG: Nanos = 10_000_000;
 /// Between ticks when all Ps are idle and some threads have lost theirs.
 const IDLE: Nanos = 100_000_000;
+/// In builds for tests, now and then, while something waits.
+const FORCED: Nanos = 50_000;
 /// Ticks with all Ps idle before it sleeps without a timeout.
 const IDLE_TICKS: u32 = 8;
 /// Between two looks at the free stacks.
@@ -80,17 +82,14 @@ pub(super) fn prepare() -> io::Result<()> {
 /// A P left the idle set: the monitor must tick again.
 #[inline]
 pub(crate) fn wake_if_asleep() {
-    // Pairs with the fence in `sleep`: either we see that it sleeps, or it
-    // sees that a P is busy.
-    fence(Ordering::SeqCst);
-    if ASLEEP.load(Ordering::Relaxed) != 0 {
+    if ALARM.is_asleep() {
         kick();
     }
 }
 
 /// Has it tick now. Safe in a signal handler that saves errno.
 pub(super) fn kick() {
-    if KICKED.swap(1, Ordering::AcqRel) == 0
+    if ALARM.must_ring()
         && let Some(bell) = BELL.get()
     {
         bell.ring();
@@ -190,8 +189,8 @@ impl Monitor {
         self.slice = start::time_slice() << u32::from(preempt::are_many_parked());
         self.hurry = self.watch_outside(inside);
         let takers = theft::takers(inside);
+        self.urgent |= ALARM.take_said();
         self.unclaimed = lists::global_len() + lists::bound_len();
-        self.urgent |= wakeup::take();
         self.urgent &= lists::global_len() != 0;
         self.hurry |= self.unclaimed > 0;
         self.look_again = false;
@@ -251,8 +250,7 @@ impl Monitor {
         }
         let deep = self.idle_ticks > IDLE_TICKS;
         if deep {
-            ASLEEP.store(1, Ordering::Relaxed);
-            fence(Ordering::SeqCst);
+            ALARM.lie_down();
             if SLEEP.idle_now() >= lists::procs() {
                 // Threads that have lost their P may begin to compute.
                 let timeout = if self.stolen_seen {
@@ -263,7 +261,7 @@ impl Monitor {
                 self.planned = timeout.unwrap_or(IDLE);
                 bell.wait(None, timeout.map(Duration::from_nanos));
             }
-            ASLEEP.store(0, Ordering::Relaxed);
+            ALARM.get_up();
         } else {
             self.planned = if self.urgent && self.look_again {
                 wakeup::LOOK_AGAIN
@@ -272,11 +270,12 @@ impl Monitor {
             } else {
                 LONG
             };
+            if self.hurry && delay::forces() {
+                self.planned = self.planned.min(FORCED);
+            }
             self.nap(bell);
         }
-        // A swap, not a store: whoever kicked before it is seen below with what it
-        // kicked for, and whoever kicks after it wakes us.
-        KICKED.swap(0, Ordering::AcqRel);
+        ALARM.heard();
     }
 
     /// Sleeps until the next tick, or until there is something that nobody else sees:
@@ -286,11 +285,7 @@ impl Monitor {
         let mut until = self.now + self.planned;
         let mut netpoll = None;
         if SLEEP.idle_now() == 0 && (self.all_still || self.planned == LONG) {
-            until = until.min(wakeup::close_gate(until));
-            // The second look, as for the timers.
-            if wakeup::came_meanwhile() || (!self.hurry && lists::global_len() != 0) {
-                until = 0;
-            }
+            until = wakeup::close_gate(until);
             if self.all_still && !self.netpoll_is_taken {
                 netpoll = poll::descriptor();
             }

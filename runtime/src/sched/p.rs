@@ -11,6 +11,8 @@ use super::inside::Inside;
 use super::local_queue::LocalQueue;
 use super::m::M;
 use super::timers::Timers;
+use super::token::Token;
+use crate::protocol::idle_set::{Link, Place};
 use crate::protocol::mword::Snapshot;
 use crossbeam_utils::CachePadded;
 use goweft_stacks::Magazine;
@@ -26,6 +28,8 @@ pub(crate) const MAX_PROCS: usize = 1024;
 #[repr(C)]
 pub(crate) struct P {
     pub(crate) index: usize,
+    /// Shows a second user, in builds for tests.
+    pub(crate) token: Token,
     /// The M that owned it last, for the monitor, which asks that M's word.
     /// Written by the M that comes to own it.
     pub(crate) owner: AtomicPtr<M>,
@@ -46,10 +50,8 @@ pub(crate) struct P {
     /// How much of its time may be spent on wake-up preemption, in ns, and when
     /// that was reckoned. The monitor's alone.
     pub(crate) budget: Cell<(u64, u64)>,
-    /// Link in the idle list, under the scheduler's lock.
-    pub(crate) next_idle: Cell<*const P>,
-    /// It takes no part: not yet, or not any more. Under the scheduler's lock.
-    pub(crate) stopped: Cell<bool>,
+    /// Among the idle ones, or those that take no part. Under the scheduler's lock.
+    idle: Link<P>,
 
     /// What others may touch.
     pub(crate) shared: CachePadded<Shared>,
@@ -157,6 +159,16 @@ pub(crate) fn all() -> impl Iterator<Item = &'static P> {
     (0..count()).filter_map(get)
 }
 
+impl Place for P {
+    fn index(&self) -> usize {
+        self.index
+    }
+
+    fn link(&self) -> &Link<P> {
+        &self.idle
+    }
+}
+
 impl P {
     /// Has the owner go through its loop soon. What the caller published before
     /// is seen there.
@@ -175,6 +187,7 @@ impl P {
     fn new(index: usize) -> P {
         P {
             index,
+            token: Token::default(),
             owner: AtomicPtr::new(ptr::null_mut()),
             queue: LocalQueue::new(),
             schedules: Cell::new(0),
@@ -186,8 +199,7 @@ impl P {
             polled_at: Cell::new(0),
             given_to_bound: Cell::new(0),
             budget: Cell::new((0, 0)),
-            next_idle: Cell::new(ptr::null()),
-            stopped: Cell::new(true),
+            idle: Link::new(),
             shared: CachePadded::new(Shared {
                 timers: Timers::new(),
                 attention: AtomicBool::new(false),

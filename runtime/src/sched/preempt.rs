@@ -15,11 +15,12 @@ use super::lists::{self, SLEEP};
 use super::m::{self, M};
 use super::{deferral, g::GRef, idle, monitor, sys};
 use crate::clock;
+use crate::protocol::delay;
 use crate::protocol::mword::State;
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// Whether threads are parked by signal. Written once, at start.
 static ON: AtomicBool = AtomicBool::new(false);
@@ -63,6 +64,7 @@ pub(super) fn install() -> io::Result<()> {
 /// Called by the kernel.
 unsafe extern "C" fn on_signal(signal: c_int, info: *mut sys::SigInfo, context: *mut c_void) {
     let errno = sys::errno();
+    delay::here();
     let ours = m::of_tid(crate::sys::gettid()).filter(|m| is_requested(m));
     match ours {
         Some(m) => park(m),
@@ -102,6 +104,7 @@ fn park(m: &'static M) {
         return deferral::put_off();
     }
     m.rt.enter();
+    delay::here();
     let seen = m.word.load();
     if seen.state() != State::Stolen || seen.bits() != m.req.load(Ordering::Relaxed) {
         // It was given a P in place meanwhile.
@@ -118,14 +121,14 @@ fn park(m: &'static M) {
     PARKED_NOW.fetch_add(1, Ordering::Relaxed);
     lists::PREEMPTED.push(m.index.get(), &m.next_preempted);
     // The pusher's half of step 9. The monitor does the waking: it has the time.
-    fence(Ordering::SeqCst);
-    if SLEEP.idle_now() != 0 {
+    if SLEEP.monitor_wanted() {
         monitor::kick();
     }
     idle::wait_for_claim(m);
     PARKED_NOW.fetch_sub(1, Ordering::Relaxed);
     // First: as soon as it owns a P, or is Stolen, others look at it again.
     m.preempted.store(false, Ordering::Relaxed);
+    delay::here();
     if !idle::take_given(m) {
         m.word.release();
     }

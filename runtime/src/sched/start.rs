@@ -66,6 +66,8 @@ fn try_start() -> io::Result<()> {
         Ordering::Relaxed,
     );
     crate::clock::now();
+    #[cfg(goweft_delays)]
+    crate::protocol::delay::begin();
     m::make_table()?;
     sys::in_forked_children(in_forked_child)?;
     crate::report::install_panic_hook();
@@ -150,7 +152,7 @@ fn change_procs(inside: &mut Inside, n: usize, because: Because) -> usize {
     }
     p::use_up_to(n);
     lists::set_procs(n);
-    lists.dismiss(|p| p.index >= n);
+    lists.dismiss();
     for p in p::all().skip(before).take(n.saturating_sub(before)) {
         lists.admit(p);
     }

@@ -24,6 +24,7 @@ use super::lists::{self, SLEEP};
 use super::m::M;
 use super::p::{self, P};
 use crate::clock::{self, Nanos};
+use crate::protocol::delay;
 use crate::protocol::mword::State;
 use crossbeam_deque::Steal;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -201,6 +202,7 @@ fn rob(victim: &P, loot: &mut [Option<GRef>; BATCH]) {
     while have < want {
         match victim.queue.steal() {
             Steal::Success(g) => {
+                delay::here();
                 loot[have] = Some(g);
                 have += 1;
             }
@@ -217,7 +219,9 @@ fn rob(victim: &P, loot: &mut [Option<GRef>; BATCH]) {
 fn outside(m: &'static M, f: impl FnOnce()) -> bool {
     super::tls::set_current(std::ptr::null());
     m.rt.leave();
+    delay::here();
     f();
+    delay::here();
     m.rt.enter();
     super::tls::set_current(m);
     m.owns_as_before() || still_owns(m)

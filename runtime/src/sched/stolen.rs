@@ -8,6 +8,7 @@ use super::monitor::Monitor;
 use super::thread_state::ThreadState;
 use super::{affinity, idle, preempt, start, sys};
 use crate::clock::Nanos;
+use crate::protocol::delay;
 use crate::protocol::mword::{Snapshot, State};
 use std::sync::atomic::Ordering;
 
@@ -26,6 +27,7 @@ pub(super) fn request(m: &'static M, stolen: Snapshot, now: Nanos) {
     }
     m.watch.requested_at.set(now);
     m.req.store(stolen.bits(), Ordering::Release);
+    delay::here();
     sys::send(m.tid.load(Ordering::Relaxed));
 }
 

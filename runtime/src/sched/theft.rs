@@ -11,6 +11,7 @@ use super::p::{self, P};
 use super::{affinity, idle, preempt, start, stolen, wakeup};
 use crate::clock::Nanos;
 use crate::protocol::barrier;
+use crate::protocol::delay;
 use crate::protocol::mword::Snapshot;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -86,6 +87,7 @@ impl Batch {
         }
         self.len = 0;
         barrier::heavy();
+        delay::here();
         for (victim, word) in pending.into_iter().flatten() {
             // One P serves all that was woken.
             let wanted = !(served && victim.urgent);
@@ -102,6 +104,7 @@ impl Batch {
             let Some(p) = word.owned_p().and_then(p::get) else {
                 crate::abort::fatal("a P was stolen that there is not");
             };
+            p.token.take_from(victim.m);
             affinity::widen(victim.m);
             served |= victim.urgent;
             if victim.urgent {
@@ -153,6 +156,7 @@ fn hand_over(inside: &mut Inside, p: &'static P, urgent: bool, now: Nanos) {
     p.shared.urgent.store(urgent, Ordering::Relaxed);
     p.shared.attention.store(urgent, Ordering::Release);
     drop(lists);
+    delay::here();
     match wake {
         Some(wake) => idle::deliver(wake),
         None => idle::rest_p(inside, p),

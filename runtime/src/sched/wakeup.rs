@@ -10,11 +10,11 @@
 //!    no more than 1 ms at once. Without one, whoever was woken waits for the
 //!    slice's end.
 
+use super::monitor::ALARM;
 use super::p::P;
 use super::{lists, monitor};
-use crate::clock::Nanos;
+use crate::clock::{self, Nanos};
 use crate::protocol::poll_gate::PollGate;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// From the asking to the theft, in ns.
 pub(super) const LOOK_AGAIN: Nanos = 100_000;
@@ -26,10 +26,6 @@ const MOST: Nanos = 1_000_000;
 
 /// Until when the monitor sleeps, while it alone watches the timers.
 static GATE: PollGate = PollGate::new();
-/// Somebody woke a goroutine from outside.
-static WOKEN: AtomicBool = AtomicBool::new(false);
-/// The monitor sleeps for long, and wants to be told of that.
-static TELL: AtomicBool = AtomicBool::new(false);
 
 /// A thread without a P made a goroutine runnable.
 pub(super) fn woken_outside() {
@@ -37,29 +33,16 @@ pub(super) fn woken_outside() {
     if lists::SLEEP.idle_now() != 0 && !lists::bound_waits() {
         return;
     }
-    WOKEN.store(true, Ordering::Relaxed);
-    notice();
-}
-
-/// By the monitor, behind its gate: whether something came since it last looked that
-/// saw the gate open.
-pub(super) fn came_meanwhile() -> bool {
-    WOKEN.load(Ordering::Relaxed)
-}
-
-/// Something was queued that the monitor has to see.
-pub(super) fn notice() {
-    // Pairs with the fence in `close_gate`: either we see that it wants to be told,
-    // or its second look sees what we published.
-    fence(Ordering::SeqCst);
-    if TELL.load(Ordering::Relaxed) && TELL.swap(false, Ordering::Relaxed) {
+    if ALARM.woken() {
         monitor::kick();
     }
 }
 
-/// By the monitor: whether that happened since it last asked.
-pub(super) fn take() -> bool {
-    WOKEN.load(Ordering::Relaxed) && WOKEN.swap(false, Ordering::Relaxed)
+/// Something was queued that the monitor has to see.
+pub(super) fn notice() {
+    if ALARM.queued() {
+        monitor::kick();
+    }
 }
 
 /// A timer was published, and the fence of the first gate is behind us.
@@ -70,17 +53,22 @@ pub(super) fn timer_was_set(when: Nanos) {
     }
 }
 
-/// By the monitor, about to sleep until `until`: when to wake at the latest.
+/// By the monitor, about to sleep until `until`, or earlier if something was queued since
+/// its tick began: when to wake at the latest.
 pub(super) fn close_gate(until: Nanos) -> Nanos {
-    TELL.store(true, Ordering::Relaxed);
+    let soon = if ALARM.listen() {
+        until
+    } else {
+        until.min(clock::now() + LOOK_AGAIN)
+    };
     GATE.close(until);
-    super::poll::earliest()
+    soon.min(super::poll::earliest())
 }
 
 /// By the monitor, awake.
 pub(super) fn open_gate() {
     GATE.open();
-    TELL.store(false, Ordering::Relaxed);
+    ALARM.stop_listening();
 }
 
 /// By the monitor: whether the budget of `p` allows a theft.

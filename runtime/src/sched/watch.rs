@@ -12,6 +12,7 @@ use super::theft::Victim;
 use super::thread_state::ThreadState;
 use super::{lists, start, sys, wakeup};
 use crate::clock::Nanos;
+use crate::protocol::delay;
 use crate::protocol::mword::Snapshot;
 use crate::protocol::rt::Look;
 use std::cell::Cell;
@@ -126,9 +127,10 @@ impl Monitor {
         if !waits && for_how_long < IDLE_AFTER {
             return;
         }
+        let forced = waits && delay::forces();
         let computes = match self.files.look(m) {
             ThreadState::Blocked => {
-                if for_how_long < BLOCKED_AFTER {
+                if for_how_long < BLOCKED_AFTER && !forced {
                     return;
                 }
                 false
@@ -137,7 +139,7 @@ impl Monitor {
                 // CPU time, and not the clock on the wall: what the OS gives to
                 // others is not the goroutine's.
                 let by_slice = waits && over && watch.used(m) >= self.slice / 2;
-                if !(asked && (by_slice || urgent)) {
+                if !(asked && (by_slice || urgent) || forced) {
                     return;
                 }
                 true
