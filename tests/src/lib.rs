@@ -16,4 +16,6 @@ pub struct Readme;
 #[cfg(doctest)]
 pub struct RacyCounter;
 
+pub mod pressure;
 pub mod scenario;
+pub mod sys;

@@ -1,0 +1,230 @@
+//! Handlers of the program's own, beside that of SIGURG.
+
+use super::load::Load;
+use goweft::{spawn, task};
+use goweft_tests::pressure::{self, Hogs, wait_until};
+use goweft_tests::sys;
+use std::ffi::{c_int, c_void};
+use std::hint::spin_loop;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often `count` ran.
+static HANDLED: AtomicU64 = AtomicU64::new(0);
+
+/// A handler.
+///
+/// # Safety
+/// Called by the kernel.
+unsafe extern "C" fn count(_: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
+    HANDLED.fetch_add(1, Ordering::Relaxed);
+}
+
+fn handled() -> u64 {
+    HANDLED.load(Ordering::Relaxed)
+}
+
+/// Installs `count` for `signal`, as programs do: restarting, and on the alternate stack.
+fn install(signal: c_int) {
+    // SAFETY: a valid action; the handler only counts.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = count as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
+        assert_eq!(libc::sigaction(signal, &action, std::ptr::null_mut()), 0);
+    }
+}
+
+/// SIGPROF for each millisecond of CPU time (or as often as the kernel looks).
+pub(crate) fn profiler() {
+    install(libc::SIGPROF);
+    let every = libc::timeval {
+        tv_sec: 0,
+        tv_usec: 1_000,
+    };
+    let timer = libc::itimerval {
+        it_interval: every,
+        it_value: every,
+    };
+    // SAFETY: a valid timer.
+    unsafe { libc::setitimer(libc::ITIMER_PROF, &timer, std::ptr::null_mut()) };
+    let load = Load::start();
+    load.until_preempted(1_000);
+    wait_until("the profiler gets its signals", || handled() >= 200);
+    load.until_preempted(100);
+    load.end();
+    println!("profiled");
+}
+
+/// A connection whose one end gets out-of-band data, and this process SIGURG for it.
+fn urgent_connection() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (receiver, _) = listener.accept().unwrap();
+    // SAFETY: no memory is involved.
+    let rc = unsafe { libc::fcntl(receiver.as_raw_fd(), libc::F_SETOWN, libc::getpid()) };
+    assert_eq!(rc, 0);
+    (sender, receiver)
+}
+
+/// Sends one byte out of band, and reads it.
+fn send_urgent(pair: &(TcpStream, TcpStream), byte: u8) {
+    // SAFETY: one byte each, of our own.
+    unsafe {
+        let from = std::ptr::from_ref(&byte).cast();
+        assert_eq!(libc::send(pair.0.as_raw_fd(), from, 1, libc::MSG_OOB), 1);
+    }
+    let mut got = 0u8;
+    wait_until("the byte comes", || {
+        let fd = pair.1.as_raw_fd();
+        // SAFETY: as above.
+        unsafe { libc::recv(fd, std::ptr::from_mut(&mut got).cast(), 1, libc::MSG_OOB) == 1 }
+    });
+    assert_eq!(got, byte);
+}
+
+/// The program's own handler of SIGURG, there before goweft, is called for each byte out of
+/// band, and for none of goweft's signals.
+pub(crate) fn out_of_band() {
+    install(libc::SIGURG);
+    let load = Load::start();
+    load.until_preempted(100);
+    assert_eq!(handled(), 0, "what was goweft's came to the program");
+    let pair = urgent_connection();
+    for i in 0..100 {
+        send_urgent(&pair, i);
+        wait_until("the handler is called", || handled() == u64::from(i) + 1);
+    }
+    load.until_preempted(100);
+    load.end();
+    println!("called {} times", handled());
+}
+
+/// Without a handler nothing comes of it.
+pub(crate) fn out_of_band_unhandled() {
+    let load = Load::start();
+    let pair = urgent_connection();
+    for i in 0..100 {
+        send_urgent(&pair, i);
+    }
+    load.until_preempted(100);
+    load.end();
+    println!("ignored");
+}
+
+/// Threads that are stopped run the handlers of other signals, at once.
+pub(crate) fn other_signals() {
+    install(libc::SIGUSR1);
+    pressure::start(1);
+    let hogs = Hogs::start(8);
+    let threads: Vec<i32> = std::fs::read_dir("/proc/self/task")
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| {
+            // goweft-0, goweft-1, ...; the monitor and the maker of threads take no signals.
+            let name = std::fs::read_to_string(entry.path().join("comm")).unwrap();
+            name.trim()
+                .strip_prefix("goweft-")
+                .is_some_and(|n| n.parse::<u32>().is_ok())
+        })
+        .map(|entry| entry.file_name().to_str().unwrap().parse().unwrap())
+        .collect();
+    assert!(threads.len() >= 8, "{threads:?}");
+    let mut latest = Duration::ZERO;
+    let before = pressure::preemptions();
+    let mut sent = 0;
+    while pressure::preemptions() < before + 300 {
+        for &tid in &threads {
+            let begin = Instant::now();
+            sys::send_to_thread(tid, libc::SIGUSR1);
+            sent += 1;
+            wait_until("the handler runs", || handled() == sent);
+            latest = latest.max(begin.elapsed());
+        }
+    }
+    // Stopped threads stayed stopped, and went on afterwards.
+    hogs.wait_for_turns();
+    drop(hogs);
+    eprintln!("{sent} signals, the latest after {latest:?}");
+    println!("handled");
+}
+
+/// The program takes SIGURG for itself once goweft runs. From then on no thread is stopped;
+/// processors are taken all the same.
+pub(crate) fn taken_over() {
+    pressure::start(1);
+    let hogs = Hogs::start(3);
+    wait_until("threads are stopped", || pressure::preemptions() > 10);
+    install(libc::SIGURG);
+    wait_until("the signal is the program's", || handled() > 0);
+    for _ in 0..10 {
+        pressure::run_beside(|| task::sleep(Duration::from_millis(1)));
+        hogs.wait_for_turns();
+    }
+    drop(hogs);
+    println!("all go on");
+}
+
+/// A goroutine that blocks every signal on its thread, and computes.
+pub(crate) fn blocked_signals() {
+    pressure::start(1);
+    let (tx, rx) = std::sync::mpsc::channel();
+    let (told, wait) = std::sync::mpsc::channel::<()>();
+    let deaf = spawn(move || {
+        // SAFETY: sets of our own. Put back before the next call into goweft.
+        unsafe {
+            let mut all: libc::sigset_t = std::mem::zeroed();
+            let mut before: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+            tx.send(()).unwrap();
+            while wait.try_recv().is_err() {
+                spin_loop();
+            }
+            libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
+        }
+    });
+    rx.recv_timeout(pressure::WATCHDOG).unwrap();
+    let hogs = Hogs::start(2);
+    for _ in 0..10 {
+        pressure::run_beside(|| task::sleep(Duration::from_millis(1)));
+        hogs.wait_for_turns();
+    }
+    told.send(()).unwrap();
+    pressure::run_beside(move || deaf.join().unwrap());
+    let before = pressure::preemptions();
+    wait_until("threads are still stopped", || {
+        pressure::preemptions() > before + 10
+    });
+    drop(hogs);
+    println!("all go on");
+}
+
+/// glibc has every thread of the process change its ids, by a signal of its own, and waits
+/// for all of them: for those too that are stopped.
+pub(crate) fn set_ids() {
+    pressure::start(2);
+    let hogs = Hogs::start(8);
+    // SAFETY: no memory is involved; they become what they are.
+    let set = || unsafe {
+        assert_eq!(libc::setgid(libc::getgid()), 0);
+        assert_eq!(libc::setuid(libc::getuid()), 0);
+    };
+    let before = pressure::preemptions();
+    let mut slowest = Duration::ZERO;
+    let mut rounds = 0;
+    while rounds < 200 || pressure::preemptions() < before + 300 {
+        let begin = Instant::now();
+        set();
+        slowest = slowest.max(begin.elapsed());
+        rounds += 1;
+    }
+    // The same by a goroutine, which may be stopped while it waits for the others.
+    pressure::run_beside(move || (0..50).for_each(|_| set()));
+    hogs.wait_for_turns();
+    drop(hogs);
+    eprintln!("{rounds} rounds, the slowest {slowest:?}");
+    println!("all have changed");
+}

@@ -1,0 +1,40 @@
+//! What the tests ask of the system directly.
+
+use std::time::Duration;
+
+/// The calling thread's number.
+pub fn gettid() -> i32 {
+    // SAFETY: it has no arguments.
+    unsafe { libc::gettid() }
+}
+
+/// How often the calling thread has gone to sleep so far. A thread that only computes does so
+/// when a handler puts it to sleep, and at no other time.
+pub fn sleeps_of_this_thread() -> u64 {
+    // SAFETY: all zero is a valid rusage, which the call fills in.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        assert_eq!(libc::getrusage(libc::RUSAGE_THREAD, &mut usage), 0);
+        usage
+    };
+    usage.ru_nvcsw as u64
+}
+
+/// CPU time of the process so far.
+pub fn cpu_time() -> Duration {
+    // SAFETY: all zero is a valid timespec, which the call fills in.
+    let t = unsafe {
+        let mut t: libc::timespec = std::mem::zeroed();
+        let rc = libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut t);
+        assert_eq!(rc, 0);
+        t
+    };
+    Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
+}
+
+/// Sends `signal` to the thread `tid` of this process.
+pub fn send_to_thread(tid: i32, signal: i32) {
+    // SAFETY: no memory is involved.
+    let rc = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, signal) };
+    assert_eq!(rc, 0, "the thread {tid} is there");
+}
