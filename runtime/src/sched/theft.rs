@@ -107,10 +107,10 @@ impl Batch {
             p.token.take_from(victim.m);
             affinity::widen(victim.m);
             served |= victim.urgent;
-            if victim.urgent {
-                wakeup::charge(p);
-            }
             if victim.computes {
+                if victim.urgent {
+                    wakeup::charge(p);
+                }
                 FROM_COMPUTING.fetch_add(1, Ordering::Relaxed);
                 // First: the one who takes the P needs the CPU that this one has.
                 stolen::request(victim.m, stolen, now);

@@ -104,13 +104,14 @@ impl Monitor {
         let over = watch.ran(now) >= self.slice;
         self.hurry |= waits;
         let asked = watch.asked.get();
-        let urgent = crowded && self.urgent && wakeup::may_displace(p, now);
-        if urgent {
-            // Perhaps it gives way by itself before the next look.
-            self.look_again = true;
+        let urgent = crowded && self.urgent;
+        let may_displace = urgent && wakeup::may_displace(p, now);
+        if may_displace {
             p.shared.urgent.store(true, Ordering::Relaxed);
         }
-        if (waits && over) || urgent || retires {
+        // Perhaps it gives way by itself before the next look, or is seen to block.
+        self.look_again |= may_displace || (urgent && !still);
+        if (waits && over) || may_displace || retires {
             watch.asked.set(true);
             m.rt.ask();
             p.call_attention();
@@ -130,7 +131,8 @@ impl Monitor {
         let forced = waits && delay::forces();
         let computes = match self.files.look(m) {
             ThreadState::Blocked => {
-                if for_how_long < BLOCKED_AFTER && !forced {
+                // (Nobody who blocks is delayed by losing its P at once.)
+                if for_how_long < BLOCKED_AFTER && !urgent && !forced {
                     return;
                 }
                 false
@@ -139,7 +141,7 @@ impl Monitor {
                 // CPU time, and not the clock on the wall: what the OS gives to
                 // others is not the goroutine's.
                 let by_slice = waits && over && watch.used(m) >= self.slice / 2;
-                if !(asked && (by_slice || urgent) || forced) {
+                if !(asked && (by_slice || may_displace) || forced) {
                     return;
                 }
                 true
@@ -159,8 +161,8 @@ impl Monitor {
             m,
             word,
             computes,
-            for_work: (waits || (urgent && computes)) && !retires,
-            urgent: urgent && computes,
+            for_work: (waits || urgent) && !retires,
+            urgent,
             ran: watch.ran(now),
         });
     }
