@@ -41,8 +41,9 @@ pub(crate) struct Watch {
     slice_cpu: Cell<Nanos>,
     /// It was asked to yield in this slice.
     asked: Cell<bool>,
-    /// For `stolen.rs`: the clock at the last look, when the signal was sent, and
+    /// For `stolen.rs`: whose thread this is about; the clock at the last look, when the signal was sent, and
     /// how often it was not answered.
+    pub(super) tid: Cell<i32>,
     pub(super) cpu: Cell<Nanos>,
     pub(super) requested_at: Cell<Nanos>,
     pub(super) unanswered: Cell<u32>,
@@ -98,10 +99,12 @@ impl Monitor {
         // Beside an idle P whoever waits is served without us.
         let crowded = lists::SLEEP.idle_now() == 0;
         let own = p.has_work();
+        // Who lives on this M is not served by taking its P.
+        let at_home = m.home.waits();
         let retires = p.index >= lists::procs();
         let waits = retires || (crowded && (own || self.unclaimed > 0));
         let over = watch.ran(now) >= start::time_slice();
-        self.hurry |= waits;
+        self.hurry |= waits || at_home;
         let asked = watch.asked.get();
         let urgent = crowded && self.urgent && wakeup::may_displace(p, now);
         if urgent {
@@ -109,7 +112,7 @@ impl Monitor {
             self.look_again = true;
             p.shared.urgent.store(true, Ordering::Relaxed);
         }
-        if (waits && over) || urgent || retires {
+        if ((waits || at_home) && over) || urgent || retires {
             watch.asked.set(true);
             m.ask.store(1, Ordering::Relaxed);
             p.call_attention();
