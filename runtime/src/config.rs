@@ -37,8 +37,17 @@ pub enum Migration {
     /// A goroutine goes on on any thread, as with Go.
     #[default]
     Free,
-    /// A goroutine that has run stays on its thread. **Has no effect in this
-    /// version**: goroutines move as with `Free`.
+    /// A goroutine that has run stays on its thread: thread-locals and values that are not `Send`
+    /// may be held over calls that park. Only those that have not begun are given to another
+    /// thread that has nothing to do.
+    ///
+    /// The price: many share a thread, and wait for one another. While one computes, or
+    /// blocks in a call of the operating system, those that live on its thread wait, though
+    /// processors be idle; a `std` lock that is held over a call that parks, and that a
+    /// neighbour wants, is a deadlock. So is a goroutine that waits *while it panics* (in a drop, for
+    /// example) for a neighbour: its thread sleeps with it.
+    ///
+    /// For single goroutines: [`Builder::pinned`](crate::Builder::pinned).
     Pinned,
 }
 
@@ -52,7 +61,7 @@ pub enum Migration {
 /// ```
 ///
 /// What is set here has precedence over the environment variables
-/// (`GOWEFT_MAXPROCS`, `GOMAXPROCS`, `GOWEFT_CONTAINER`, `GOWEFT_STACK`), and they
+/// (`GOWEFT_MAXPROCS`, `GOMAXPROCS`, `GOWEFT_CONTAINER`, `GOWEFT_STACK`, `GOWEFT_MIGRATION`), and they
 /// over the default. `GOWEFT_PREEMPT=off` has no setter: it keeps the runtime from
 /// sending signals.
 #[derive(Clone, Debug, Default)]
@@ -65,7 +74,7 @@ pub struct Config {
     affinity: Option<Vec<usize>>,
     container_limits: Option<bool>,
     panic: PanicPolicy,
-    migration: Migration,
+    migration: Option<Migration>,
     exit_on_sigquit: Option<bool>,
 }
 
@@ -141,9 +150,9 @@ impl Config {
         self
     }
 
-    /// Whether goroutines change OS threads.
+    /// Whether goroutines change OS threads: [`Migration::Free`] by default.
     pub fn migration(mut self, migration: Migration) -> Config {
-        self.migration = migration;
+        self.migration = Some(migration);
         self
     }
 
@@ -300,6 +309,7 @@ pub(crate) struct Settings {
     max_threads: usize,
     affinity: Option<Vec<usize>>,
     panic: PanicPolicy,
+    pub(crate) migration: Migration,
     preempt: bool,
 }
 
@@ -327,6 +337,7 @@ pub(crate) fn settle() -> &'static Settings {
         max_threads: config.max_threads.unwrap_or(10_000),
         affinity: config.affinity,
         panic: config.panic,
+        migration: config.migration.or_else(env::migration).unwrap_or_default(),
         preempt: env::preempt(),
     })
 }

@@ -3,6 +3,7 @@
 //! A value that can't be used is told on stderr, in one line that says what is
 //! allowed, and the default holds. Empty counts as not set.
 
+use crate::config::Migration;
 use crate::sched::p::MAX_PROCS;
 use crate::task::class_of;
 use crate::tell::tell;
@@ -41,6 +42,20 @@ pub(crate) fn stack_class() -> Option<Class> {
         );
     }
     class
+}
+
+/// `GOWEFT_MIGRATION`: `free` or `pinned`.
+pub(crate) fn migration() -> Option<Migration> {
+    let (name, value) = first_of(&["GOWEFT_MIGRATION"])?;
+    let migration = match value.to_str().map(str::trim) {
+        Some("free") => Some(Migration::Free),
+        Some("pinned") => Some(Migration::Pinned),
+        _ => None,
+    };
+    if migration.is_none() {
+        complain(name, &value, "free or pinned");
+    }
+    migration
 }
 
 /// `GOWEFT_PREEMPT`: `off` means that no signals are sent.

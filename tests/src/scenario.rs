@@ -66,3 +66,40 @@ fn read(from: &mut dyn Read) -> String {
     from.read_to_end(&mut bytes).expect("a pipe can be read");
     String::from_utf8_lossy(&bytes).into_owned()
 }
+
+/// Runs the tests of this very program once more, all but `me`, with goroutines that stay on
+/// their threads (`GOWEFT_MIGRATION=pinned`). Does nothing where they do already: in that child.
+///
+/// # Panics
+/// When one of them fails, or they have not ended after four minutes.
+pub fn once_more_pinned(me: &str) {
+    if std::env::var_os("GOWEFT_MIGRATION").is_some() {
+        return;
+    }
+    let mut child = Command::new(std::env::current_exe().expect("there is a path to it"))
+        .args(["--skip", me])
+        .env("GOWEFT_MIGRATION", "pinned")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut out = child.stdout.take().expect("it is a pipe");
+    let reader = std::thread::spawn(move || read(&mut out));
+    let deadline = Instant::now() + Duration::from_secs(240);
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("it is our child") {
+            break Some(status);
+        }
+        if Instant::now() > deadline {
+            child.kill().expect("it is our child");
+            child.wait().expect("it is our child");
+            break None;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let out = reader.join().expect("it reads");
+    match status {
+        Some(status) if status.success() && !out.contains(" 0 passed") => {}
+        Some(status) => panic!("pinned: {status}\n{out}"),
+        None => panic!("pinned: it hangs\n{out}"),
+    }
+}

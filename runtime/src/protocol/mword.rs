@@ -8,12 +8,13 @@
 //! +---------------------------+------------+-------+
 //! ```
 //!
-//! All zero (`Absent`) means that there is no runtime here: the table of Ms is
+//! State 0 (`Absent`) means that there is no runtime here: the table of Ms is
 //! wiped in a forked child. `seq` grows by one at each acquisition, so that a
 //! compare-and-swap that began with an older ownership fails.
 //!
 //! | transition | by | when |
 //! |---|---|---|
+//! | Absent -> None; None -> Absent | the maker of threads; self | a thread begins; it ends |
 //! | None -> Owns(p) | self | it holds p: from the idle set, or `next_p` |
 //! | Owns/Pending -> None | self | inside: idle, hand-off, netpoll wait |
 //! | Owns/Pending -> Stolen | self | `blocking()`: P is given away first-hand |
@@ -112,14 +113,22 @@ impl MWord {
         Snapshot(self.0.load(Ordering::Acquire))
     }
 
-    /// Absent -> None: a thread becomes this M.
+    /// Absent -> None: a thread becomes this M. `seq` goes on where the slot's last
+    /// thread left it.
     pub(crate) fn init(&self) {
-        self.0.store(State::None as u64, Ordering::Release);
+        self.set_unowned(State::None);
     }
 
-    /// None -> Absent: there will be no thread.
+    /// None -> Absent: there will be no thread, or it has ended.
     pub(crate) fn uninit(&self) {
-        self.0.store(State::Absent as u64, Ordering::Release);
+        self.set_unowned(State::Absent);
+    }
+
+    /// A store: nobody else writes in None or Absent.
+    fn set_unowned(&self, state: State) {
+        let seen = self.load();
+        debug_assert!(matches!(seen.state(), State::None | State::Absent));
+        self.0.store(seen.with(state) & !P, Ordering::Release);
     }
 
     /// None or Claimed -> Owns(p). Nobody else writes in None; in Claimed the

@@ -22,13 +22,24 @@ pub(crate) fn bind(inside: &Inside, m: &'static M, g: GRef) -> Context {
         Ok(stack) => stack,
         Err(e) => no_stack(&e),
     };
-    m.g.set(g.as_ptr());
-    g.word.start();
+    begin(m, g);
     // SAFETY: the stack is g's alone, and `goroutine_main` never returns.
     let context =
         unsafe { context::prepare(stack.top(), stack.limit(), goroutine_main, ptr::null_mut()) };
     g.give_stack(stack);
     context
+}
+
+/// `g`, which is fresh, is the one that runs on `m`, and lives there if it is to stay.
+#[inline]
+fn begin(m: &'static M, g: GRef) {
+    if g.pinned.get() {
+        m.home.settle();
+        g.bound
+            .store(ptr::from_ref(m).cast_mut(), Ordering::Relaxed);
+    }
+    m.g.set(g.as_ptr());
+    g.word.start();
 }
 
 /// Reservations make this the end of the machine's memory, not of a limit.
@@ -51,15 +62,17 @@ unsafe extern "C" fn goroutine_main(_arg: *mut ()) -> ! {
         let p = owned(m);
         p.counters().switches.add(1);
         p.counters().ended.add(1);
-        match next_here(p) {
+        if dead.locks.get() != 0 {
+            m.home.taint();
+        }
+        match next_here(&inside, m, p) {
             Some(next) if next.is_fresh() && next.class() == dead.class() => {
                 let stack = dead.take_stack().expect("it ran on one");
                 next.give_stack(stack);
                 retire(&mut inside, dead);
                 // One stack for two: the promise that `next` had is free.
                 p.magazine(&inside).unreserve(next.class());
-                m.g.set(next.as_ptr());
-                next.word.start();
+                begin(m, next);
             }
             Some(next) => {
                 let to = if next.is_fresh() {
@@ -125,7 +138,12 @@ fn retire(inside: &mut Inside, g: GRef) {
     g.id.store(0, Ordering::Relaxed);
     g.permit.store(0, Ordering::Relaxed);
     g.context.set(Context::NULL);
-    g.pinned.set(false);
+    if !g.bound.load(Ordering::Relaxed).is_null() {
+        g.bound.store(ptr::null_mut(), Ordering::Relaxed);
+        g.pinned.set(false);
+        g.locks.set(0);
+        here().home.leave();
+    }
     g.word.end();
     owned(here()).give_block(inside, g);
 }

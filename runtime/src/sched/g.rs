@@ -109,7 +109,8 @@ pub(crate) struct G {
     pub(crate) stack: Cell<Option<NonNull<u8>>>,
     /// 0 is nobody. Changes when the block is recycled.
     pub(crate) id: AtomicU64,
-    /// The M that it cannot leave now, or null.
+    /// The M that it cannot leave: its home (`home.rs`), or where it sleeps with the
+    /// thread. Null: it goes on anywhere. Written by the goroutine's own thread.
     pub(crate) bound: AtomicPtr<M>,
     /// Name and goroutine-locals, or null.
     pub(crate) cold: Cell<*mut Cold>,
@@ -117,7 +118,7 @@ pub(crate) struct G {
     class: Cell<u8>,
     /// Why it waits; see `WaitReason`.
     pub(crate) reason: AtomicU8,
-    /// It stays on the thread on which it first ran. Written before it is runnable.
+    /// It is at home where it first runs. Written before it is runnable.
     pub(crate) pinned: Cell<bool>,
     /// Low half of the wait's begin in milliseconds; for dumps.
     pub(crate) since: AtomicU32,
@@ -127,6 +128,13 @@ pub(crate) struct G {
     /// In `no_preempt`: its thread is not parked. Written by the goroutine, read by the
     /// handler on the thread that runs it.
     pub(crate) no_preempt: Cell<bool>,
+    /// In `no_park`: it must not wait, and does not leave its thread. Written by the goroutine.
+    pub(crate) no_park: Cell<bool>,
+    /// It waits, or waited last, with its thread asleep under it, and is woken by waking that.
+    /// Written by its thread before the wait is committed.
+    pub(crate) with_thread: Cell<bool>,
+    /// How often it has called `lock_os_thread`, less the guards that are gone. Its own.
+    pub(crate) locks: Cell<u32>,
     pub(crate) entry: UnsafeCell<MaybeUninit<Entry>>,
 }
 

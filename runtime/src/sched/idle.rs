@@ -10,15 +10,17 @@
 //! takes that M off its list; so an M that holds the lock knows whether it has
 //! been claimed. A claimed M is woken by its futex, or by a kick of the netpoll.
 
-use super::g::GList;
+use super::g::{GList, GRef};
+use super::home::Place;
 use super::inside::Inside;
 use super::lists::{self, Lists, SLEEP};
 use super::m::M;
 use super::p::{self, P};
 use super::{affinity, monitor, poll, steal, threads};
 use crate::clock;
+use crate::lock::ShortGuard;
 use crate::protocol::delay;
-use crate::protocol::mword::Snapshot;
+use crate::protocol::mword::{Snapshot, State};
 use crate::sys;
 use std::ptr;
 use std::sync::atomic::Ordering;
@@ -90,13 +92,11 @@ fn wake_one(inside: &mut Inside) {
 
 /// Under the lock: gives `p` to an M that sleeps for want of work.
 pub(super) fn claim_rested(lists: &mut Lists, p: &'static P, searching: bool) -> Option<Wake> {
-    if let Some(m) = lists.spare.pop() {
+    if let Some(m) = lists.pop_spare() {
         give(m, p, searching);
         return Some(Wake::Futex(m));
     }
-    // SAFETY: null or an M of the table.
-    let m: &'static M = unsafe { lists.poller.as_ref() }?;
-    lists.poller = ptr::null();
+    let m = lists.take_poller()?;
     give(m, p, searching);
     Some(Wake::Kick)
 }
@@ -111,7 +111,9 @@ pub(super) fn claim_bound_for(lists: &mut Lists, p: &'static P) -> Option<Wake> 
 
 /// Under the lock, `m` is off the bound queue: nobody else will wake it.
 pub(super) fn claim(m: &'static M) -> Wake {
-    if !m.word.claim() {
+    // One that rests stands there for the goroutines at home. It does not leave None but
+    // under the lock, or with what it is given.
+    if m.word.load().state() != State::None && !m.word.claim() {
         crate::abort::fatal("an M in the bound queue was claimed twice");
     }
     Wake::Futex(m)
@@ -186,6 +188,45 @@ pub(crate) fn ready_bound(inside: &mut Inside, m: &'static M) {
     monitor::wake_if_asleep();
 }
 
+/// `g`, who lives on `m`, became runnable: sees to it that `m` comes to run it (PROTOCOL 19).
+pub(crate) fn ready_at_home(inside: &mut Inside, m: &'static M, g: GRef) {
+    if inside.m().is_some_and(|here| ptr::eq(here, m)) {
+        return m.home.push_own(g);
+    }
+    let mut lists = lists::lock(inside);
+    m.home.put_into_inbox(&mut lists, g);
+    let place = m.home.place.get();
+    match place {
+        // It looks at its inbox when it next schedules, or before it rests.
+        Place::Elsewhere | Place::Bound => return,
+        Place::Spare | Place::Poller | Place::Home => {}
+    }
+    let wake = match lists.pop_idle() {
+        Some(p) => {
+            lists.withdraw(m);
+            give(m, p, false);
+            if place == Place::Poller {
+                Wake::Kick
+            } else {
+                Wake::Futex(m)
+            }
+        }
+        // It leaves its place by itself, and then queues: an M in the netpoll does not
+        // wake when it is given a P like the others in the queue.
+        None if place == Place::Poller => Wake::Kick,
+        None => {
+            lists.withdraw(m);
+            lists.push_bound(m);
+            drop(lists);
+            p::all().for_each(P::call_attention);
+            return wake_for_work(inside);
+        }
+    };
+    drop(lists);
+    deliver(wake);
+    monitor::wake_if_asleep();
+}
+
 /// PROTOCOL 5 (a): Stolen -> None -> Owns, when a P is idle.
 pub(crate) fn acquire_stolen(m: &'static M, seen: Snapshot) -> bool {
     let mut inside = Inside::foreign();
@@ -237,7 +278,17 @@ fn release_p(inside: &mut Inside, m: &'static M) {
     }
     if p.index < lists::procs() {
         let mut lists = lists::lock(inside);
-        if let Some(wake) = claim_bound_for(&mut lists, p) {
+        // In turns: those who stand in the bound queue may be back in it before the
+        // last of them is served.
+        let queued = p.has_work() || lists::global_len() != 0;
+        let bound_first = !queued || p.given_to_bound.get() == 0;
+        let wake = if bound_first {
+            claim_bound_for(&mut lists, p)
+        } else {
+            claim_rested(&mut lists, p, false).or_else(|| claim_bound_for(&mut lists, p))
+        };
+        p.given_to_bound.set(u32::from(queued && bound_first));
+        if let Some(wake) = wake {
             drop(lists);
             return deliver(wake);
         }
@@ -255,7 +306,7 @@ pub(super) fn rest_p(inside: &mut Inside, p: &'static P) {
     } else {
         stop(inside, p);
     }
-    let unwatched = lists::lock(inside).poller.is_null();
+    let unwatched = !lists::lock(inside).has_poller();
     SLEEP.before_second_look(false);
     if (unwatched || there_is_work()) && SLEEP.wake_wanted() {
         wake_one(inside);
@@ -322,7 +373,7 @@ pub(crate) fn stop_searching(inside: &mut Inside, m: &'static M) {
 }
 
 /// Where an M without work sleeps.
-enum Place {
+enum Rest {
     Poller,
     Spare,
 }
@@ -330,6 +381,9 @@ enum Place {
 /// Nothing to do for `m`, which may have a P: sleeps until it has one and
 /// something to do.
 pub(crate) fn rest(inside: &mut Inside, m: &'static M) {
+    if m.home.is_closed() {
+        return rest_closed(inside, m);
+    }
     // SAFETY: null or a P.
     let p: Option<&'static P> = unsafe { m.p.get().as_ref() };
     let p = match p {
@@ -353,6 +407,9 @@ pub(crate) fn rest(inside: &mut Inside, m: &'static M) {
         // Its queue is empty, so it may also stop here.
         lists.push_idle_or_stop(p);
     }
+    if m.home.waits() {
+        return wait_for_home(inside, lists, m);
+    }
     let place = take_place(&mut lists, m);
     drop(lists);
     SLEEP.before_second_look(m.searching.replace(false));
@@ -362,8 +419,8 @@ pub(crate) fn rest(inside: &mut Inside, m: &'static M) {
         return;
     }
     match place {
-        Place::Spare => wait_for_p(m),
-        Place::Poller => poll::sleep(inside, m),
+        Rest::Spare => wait_for_p(m),
+        Rest::Poller => poll::sleep(inside, m),
     }
 }
 
@@ -371,14 +428,59 @@ pub(crate) fn rest(inside: &mut Inside, m: &'static M) {
 /// nobody does: they look at the netpoll themselves, and a sleeper beside them
 /// would take each event over a thread switch. Nor does anybody between a poller's
 /// leaving with a P and the next rest: then the monitor looks at each tick.
-fn take_place(lists: &mut Lists, m: &'static M) -> Place {
+fn take_place(lists: &mut Lists, m: &'static M) -> Rest {
     // The count changes under this lock only.
-    if SLEEP.idle_now() != 0 && lists.poller.is_null() && poll::exists() {
-        lists.poller = m;
-        Place::Poller
+    if SLEEP.idle_now() != 0 && !lists.has_poller() && poll::exists() {
+        lists.set_poller(m);
+        Rest::Poller
     } else {
-        lists.spare.push_front(m);
-        Place::Spare
+        lists.push_spare(m);
+        Rest::Spare
+    }
+}
+
+/// Somebody at home is runnable, and `m`, under the lock, has no P: sleeps until it
+/// has one.
+fn wait_for_home(inside: &mut Inside, mut lists: ShortGuard<'_, Lists>, m: &'static M) {
+    if let Some(p) = lists.pop_idle() {
+        drop(lists);
+        m.own(p);
+        return monitor::wake_if_asleep();
+    }
+    lists.push_bound(m);
+    drop(lists);
+    drop_search(inside, m);
+    wait_for_p(m);
+}
+
+/// `m` does not search any more, without having found anything.
+fn drop_search(inside: &mut Inside, m: &'static M) {
+    if m.searching.replace(false) {
+        SLEEP.before_second_look(true);
+        if there_is_work() {
+            wake_for_work(inside);
+        }
+    }
+}
+
+/// `rest` of an M that is closed: no place where it could be given what is not its own.
+#[cold]
+fn rest_closed(inside: &mut Inside, m: &'static M) {
+    give_p_on(inside, m);
+    drop_search(inside, m);
+    let lists = lists::lock(inside);
+    if m.home.waits() {
+        return wait_for_home(inside, lists, m);
+    }
+    m.home.place.set(Place::Home);
+    drop(lists);
+    wait_for_p(m);
+}
+
+/// The P of `m`, if it has one, goes to whoever needs it. The caller is on the M's own stack.
+pub(super) fn give_p_on(inside: &mut Inside, m: &'static M) {
+    if !m.p.get().is_null() {
+        give_p_away(inside, m);
     }
 }
 
@@ -392,11 +494,8 @@ fn leave_place(inside: &mut Inside, m: &'static M) -> bool {
     let Some(p) = lists.pop_idle() else {
         return false;
     };
-    if ptr::eq(lists.poller, m) {
-        lists.poller = ptr::null();
-    } else {
-        lists.spare.remove(m);
-    }
+    // In its place, or by now in the bound queue.
+    lists.withdraw(m);
     drop(lists);
     m.own(p);
     SLEEP.search();
@@ -405,26 +504,47 @@ fn leave_place(inside: &mut Inside, m: &'static M) -> bool {
     true
 }
 
+/// What becomes of the poller that is back from the netpoll.
+#[must_use]
+pub(crate) enum Returned {
+    HasP,
+    /// It is the poller still, without a P.
+    KeepsPlace,
+    /// It wants a P for who lives here, and stands in the bound queue: it is to
+    /// [`wait_for_p`].
+    Queued,
+}
+
 /// The poller is back: unless it was claimed it takes an idle P, if it wants one
-/// and there is one, and otherwise keeps its place. True: it has a P.
-pub(crate) fn poller_returns(inside: &mut Inside, m: &'static M, wants_p: bool) -> bool {
+/// and there is one, and otherwise keeps its place.
+pub(crate) fn poller_returns(inside: &mut Inside, m: &'static M, wants_p: bool) -> Returned {
     let mut lists = lists::lock(inside);
     if m.next_p.load(Ordering::Relaxed) != 0 {
         drop(lists);
-        return take_given(m);
+        return if take_given(m) {
+            Returned::HasP
+        } else {
+            Returned::KeepsPlace
+        };
     }
-    if !wants_p {
-        return false;
+    let for_home = m.home.waits();
+    if !wants_p && !for_home {
+        return Returned::KeepsPlace;
     }
     let Some(p) = lists.pop_idle() else {
-        return false;
+        if !for_home {
+            return Returned::KeepsPlace;
+        }
+        lists.withdraw(m);
+        lists.push_bound(m);
+        return Returned::Queued;
     };
-    lists.poller = ptr::null();
+    lists.withdraw(m);
     drop(lists);
     m.own(p);
     m.searching.set(false);
     monitor::wake_if_asleep();
-    true
+    Returned::HasP
 }
 
 /// Every queue there is, looked at without taking anything.

@@ -59,6 +59,7 @@ impl Later {
         };
         g.set_class(class);
         g.set_kind(Kind::Later);
+        g.pinned.set(start::pins_all());
         g.spawned_at.set(Some(at));
         // SAFETY: a dead block is its taker's alone.
         unsafe { (*g.entry.get()).write(entry) };
@@ -99,6 +100,7 @@ impl Later {
         // nobody else reads it.
         let entry: Entry = unsafe { (*g.entry.get()).assume_init_read() };
         g.set_kind(Kind::Goroutine);
+        g.pinned.set(false);
         g.spawned_at.set(None);
         g.word.end();
         match inside.p() {

@@ -6,6 +6,7 @@
 
 use super::Inside;
 use super::g::{GList, GRef};
+use super::home::Place;
 use super::m::{self, M, MList};
 use super::p::P;
 use crate::clock::{self, NEVER, Nanos};
@@ -34,11 +35,11 @@ pub(crate) struct Lists {
     global: GList,
     idle: IdleSet<P>,
     /// Ms that sleep on their futex, newest first.
-    pub(crate) spare: MList,
-    /// Ms that want a P for the goroutine that is bound to them, oldest first.
+    spare: MList,
+    /// Ms that want a P for a goroutine that runs nowhere else, oldest first.
     bound: MList,
     /// The M that sleeps in the netpoll, if nobody claimed it yet.
-    pub(crate) poller: *const M,
+    poller: *const M,
 }
 
 // SAFETY: the pointers are to Ps and Ms, which live for ever.
@@ -98,10 +99,11 @@ impl Lists {
         Some(g)
     }
 
-    /// `m` is Waiting and wants a P from now on.
+    /// `m` is Waiting, or rests, and wants a P from now on.
     pub(crate) fn push_bound(&mut self, m: &'static M) {
         m.waits_since.store(clock::now(), Ordering::Relaxed);
         self.drain_preempted();
+        m.home.place.set(Place::Bound);
         self.bound.push_back(m);
         self.publish_bound();
     }
@@ -109,8 +111,8 @@ impl Lists {
     /// The M that has waited longest.
     pub(crate) fn pop_bound(&mut self) -> Option<&'static M> {
         self.drain_preempted();
-        let m = self.bound.pop()?;
-        self.publish_bound();
+        let m = self.bound.first()?;
+        self.withdraw(m);
         Some(m)
     }
 
@@ -120,14 +122,59 @@ impl Lists {
         self.bound.len() != 0
     }
 
+    /// `m` rests on its futex from now on.
+    pub(super) fn push_spare(&mut self, m: &'static M) {
+        m.home.place.set(Place::Spare);
+        self.spare.push_front(m);
+    }
+
+    /// The M that became spare last.
+    pub(super) fn pop_spare(&mut self) -> Option<&'static M> {
+        let m = self.spare.first()?;
+        self.withdraw(m);
+        Some(m)
+    }
+
+    pub(super) fn spares(&self) -> usize {
+        self.spare.len()
+    }
+
+    /// `m` is the poller from now on, if there is none.
+    pub(super) fn set_poller(&mut self, m: &'static M) {
+        m.home.place.set(Place::Poller);
+        self.poller = m;
+    }
+
+    pub(super) fn has_poller(&self) -> bool {
+        !self.poller.is_null()
+    }
+
+    /// Takes the poller from its place.
+    pub(super) fn take_poller(&mut self) -> Option<&'static M> {
+        // SAFETY: null or an M of the table.
+        let m: &'static M = unsafe { self.poller.as_ref() }?;
+        self.withdraw(m);
+        Some(m)
+    }
+
+    /// Takes `m` out of wherever it rests.
+    pub(super) fn withdraw(&mut self, m: &'static M) {
+        match m.home.place.replace(Place::Elsewhere) {
+            Place::Elsewhere | Place::Home => {}
+            Place::Spare => self.spare.remove(m),
+            Place::Poller => self.poller = ptr::null(),
+            Place::Bound => {
+                self.bound.remove(m);
+                self.publish_bound();
+            }
+        }
+    }
+
     /// Takes the first that is parked in its handler, for rescue.
     pub(crate) fn pop_preempted(&mut self) -> Option<&'static M> {
         self.drain_preempted();
-        let m = self
-            .bound
-            .find(|m| m.preempted.load(Ordering::Relaxed))
-            .filter(|m| self.bound.remove(m))?;
-        self.publish_bound();
+        let m = self.bound.find(|m| m.preempted.load(Ordering::Relaxed))?;
+        self.withdraw(m);
         Some(m)
     }
 
@@ -139,7 +186,11 @@ impl Lists {
         let bound = &mut self.bound;
         PREEMPTED.take_all(
             |i| &m::slot(i as usize).next_preempted,
-            |i| bound.push_back(m::slot(i as usize)),
+            |i| {
+                let m = m::slot(i as usize);
+                m.home.place.set(Place::Bound);
+                bound.push_back(m);
+            },
         );
         self.publish_bound();
     }

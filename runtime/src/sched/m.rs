@@ -7,6 +7,7 @@
 
 use super::affinity;
 use super::g::G;
+use super::home::Home;
 use super::p;
 use super::p::P;
 use super::watch::Watch;
@@ -19,10 +20,10 @@ use crate::sys;
 use goweft_stacks::context::Context;
 use std::cell::Cell;
 use std::ptr;
-use std::sync::OnceLock;
 use std::sync::atomic::{
     AtomicBool, AtomicI32, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 };
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 /// Slots in the table: more Ms than this there never are.
 pub(crate) const MAX_MS: usize = 16_384;
@@ -72,15 +73,19 @@ pub(crate) struct M {
     pub(crate) searching: Cell<bool>,
     /// The claimer made it a searcher; under the scheduler's lock like `next_p`.
     pub(crate) woken_searching: Cell<bool>,
-    /// Link in the spare or the bound list, under the scheduler's lock.
-    pub(crate) next: Cell<*const M>,
+    /// Links in the spare or the bound list, under the scheduler's lock.
+    next: Cell<*const M>,
+    prev: Cell<*const M>,
     pub(crate) index: Cell<u32>,
+
+    /// Who lives here.
+    pub(crate) home: Home,
 
     /// What the monitor saw.
     pub(crate) watch: Watch,
 }
 
-const _: () = assert!(size_of::<M>() == 256);
+const _: () = assert!(size_of::<M>() == 384);
 
 // SAFETY: each field says who touches it and under what.
 unsafe impl Sync for M {}
@@ -186,8 +191,16 @@ pub(crate) fn enroll(m: &'static M) {
     }
 }
 
+/// Slots whose threads have ended. Under the lock of those who make threads.
+static FREE: Mutex<MList> = Mutex::new(MList::new());
+
 /// The slot for a new M; None when all are taken.
 pub(crate) fn new_slot() -> Option<&'static M> {
+    if let Some(m) = free_slots().pop() {
+        m.home.reset();
+        m.word.init();
+        return Some(m);
+    }
     let i = USED
         .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
             (n < MAX_MS).then_some(n + 1)
@@ -199,11 +212,28 @@ pub(crate) fn new_slot() -> Option<&'static M> {
     Some(m)
 }
 
-/// The slot that was handed out last is not needed: its thread could not be made.
-/// Slots are handed out by one thread at a time.
+/// The slot is not needed: its thread could not be made, or has ended. Who looks at it still
+/// finds Absent there, and nothing else has changed.
 pub(crate) fn give_slot_back(m: &'static M) {
     m.word.uninit();
-    USED.store(m.index.get() as usize, Ordering::Release);
+    free_slots().push_front(m);
+}
+
+fn free_slots() -> MutexGuard<'static, MList> {
+    FREE.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// The calling thread, inside and without a P, is `m` no more: to the rest of the runtime it is a plain
+/// thread, and the slot may be another's as soon as it is given back.
+pub(crate) fn resign(m: &'static M) {
+    super::tls::set_current(ptr::null());
+    if let Some(place) = place_of(m.tid.load(Ordering::Relaxed)) {
+        place.store(0, Ordering::Release);
+    }
+    m.tid.store(0, Ordering::Relaxed);
+    m.host.set(None);
+    m.cpu.store(0, Ordering::Relaxed);
+    m.rt.leave();
 }
 
 /// How many slots have ever been taken.
@@ -219,7 +249,8 @@ pub(crate) fn slot(i: usize) -> &'static M {
     unsafe { &*table.0.add(i) }
 }
 
-/// An intrusive list of Ms. All of it under the scheduler's lock.
+/// An intrusive list of Ms, each of which is in one list at most. All of it under the lock that
+/// guards the list.
 pub(crate) struct MList {
     head: *const M,
     tail: *const M,
@@ -243,76 +274,65 @@ impl MList {
     }
 
     pub(crate) fn push_front(&mut self, m: &'static M) {
+        m.prev.set(ptr::null());
         m.next.set(self.head);
-        self.head = m;
-        if self.tail.is_null() {
-            self.tail = m;
+        match deref(self.head) {
+            Some(second) => second.prev.set(m),
+            None => self.tail = m,
         }
+        self.head = m;
         self.len += 1;
     }
 
     pub(crate) fn push_back(&mut self, m: &'static M) {
         m.next.set(ptr::null());
-        if self.tail.is_null() {
-            self.head = m;
-        } else {
-            // SAFETY: links hold null or addresses of the table.
-            unsafe { &*self.tail }.next.set(m);
+        m.prev.set(self.tail);
+        match deref(self.tail) {
+            Some(last) => last.next.set(m),
+            None => self.head = m,
         }
         self.tail = m;
         self.len += 1;
     }
 
     pub(crate) fn pop(&mut self) -> Option<&'static M> {
-        // SAFETY: links hold null or addresses of the table, which lives for ever.
-        let m: &'static M = unsafe { self.head.as_ref() }?;
-        self.head = m.next.get();
-        if self.head.is_null() {
-            self.tail = ptr::null();
-        }
-        self.len -= 1;
+        let m = deref(self.head)?;
+        self.remove(m);
         Some(m)
     }
 
     pub(crate) fn first(&self) -> Option<&'static M> {
-        self.find(|_| true)
+        deref(self.head)
     }
 
     /// The first for which `pred` holds; it stays.
     pub(crate) fn find(&self, pred: impl Fn(&'static M) -> bool) -> Option<&'static M> {
-        // SAFETY: links hold null or addresses of the table, which lives for ever.
-        let mut at: Option<&'static M> = unsafe { self.head.as_ref() };
+        let mut at = deref(self.head);
         while let Some(m) = at {
             if pred(m) {
                 return Some(m);
             }
-            // SAFETY: as above.
-            at = unsafe { m.next.get().as_ref() };
+            at = deref(m.next.get());
         }
         None
     }
 
-    /// Takes `m` out. The list is short: spare Ms, newest first.
-    pub(crate) fn remove(&mut self, m: &'static M) -> bool {
-        let mut before: *const M = ptr::null();
-        let mut at = self.head;
-        // SAFETY: links hold null or addresses of the table.
-        while let Some(here) = unsafe { at.as_ref() } {
-            if ptr::eq(here, m) {
-                // SAFETY: as above.
-                match unsafe { before.as_ref() } {
-                    Some(b) => b.next.set(here.next.get()),
-                    None => self.head = here.next.get(),
-                }
-                if ptr::eq(self.tail, here) {
-                    self.tail = before;
-                }
-                self.len -= 1;
-                return true;
-            }
-            before = at;
-            at = here.next.get();
+    /// Takes out `m`, which is in this list.
+    pub(crate) fn remove(&mut self, m: &'static M) {
+        match deref(m.prev.get()) {
+            Some(prev) => prev.next.set(m.next.get()),
+            None => self.head = m.next.get(),
         }
-        false
+        match deref(m.next.get()) {
+            Some(next) => next.prev.set(m.prev.get()),
+            None => self.tail = m.prev.get(),
+        }
+        self.len -= 1;
     }
+}
+
+/// What a link names.
+fn deref(link: *const M) -> Option<&'static M> {
+    // SAFETY: links hold null or addresses of the table, which lives for ever.
+    unsafe { link.as_ref() }
 }

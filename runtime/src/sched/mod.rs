@@ -8,6 +8,7 @@
 //! | `g.rs`, `m.rs`, `p.rs` | goroutines, machines, processors: their data |
 //! | `local_queue.rs`, `lists.rs` | run queues: a P's own; what is shared under one lock |
 //! | `run.rs` | the loop of an M: find work, run it |
+//! | `home.rs` | goroutines that stay on one thread, and the M that they live on |
 //! | `steal.rs`, `idle.rs` | looking for work elsewhere; sleeping and waking |
 //! | `affinity.rs` | workers on CPUs of their own |
 //! | `spawn.rs`, `entry.rs` | a goroutine's begin, and what runs at the bottom of its stack |
@@ -26,6 +27,7 @@ mod affinity;
 pub(crate) mod deferral;
 pub(crate) mod entry;
 pub(crate) mod g;
+mod home;
 mod idle;
 mod inside;
 pub(crate) mod later;

@@ -36,6 +36,8 @@ pub(crate) struct P {
     pub(crate) queue: LocalQueue,
     /// Counts schedules; every 61st goes through the scheduler loop.
     pub(crate) schedules: Cell<u32>,
+    /// Counts the calls that the owner has seen.
+    asks: Cell<u32>,
     /// `runnext` was put in the operation that is still under way.
     pub(crate) runnext_is_new: Cell<bool>,
     rng: Cell<u32>,
@@ -44,8 +46,8 @@ pub(crate) struct P {
     pub(crate) magazine: UnsafeCell<Magazine>,
     /// When it last looked at the netpoll.
     pub(crate) polled_at: Cell<u64>,
-    /// How often in a row the monitor gave it to a bound M although there was work in a
-    /// queue. The monitor's alone.
+    /// How often in a row it was given to an M of the bound queue although there was work in a
+    /// queue. Under the scheduler's lock.
     pub(crate) given_to_bound: Cell<u32>,
     /// How much of its time may be spent on wake-up preemption, in ns, and when
     /// that was reckoned. The monitor's alone.
@@ -184,6 +186,12 @@ impl P {
             && self.shared.attention.swap(false, Ordering::Acquire)
     }
 
+    /// By the owner, once for each call: whether it is the global queue's turn.
+    pub(crate) fn is_fourth_ask(&self) -> bool {
+        self.asks.set(self.asks.get().wrapping_add(1));
+        self.asks.get().is_multiple_of(4)
+    }
+
     fn new(index: usize) -> P {
         P {
             index,
@@ -191,6 +199,7 @@ impl P {
             owner: AtomicPtr::new(ptr::null_mut()),
             queue: LocalQueue::new(),
             schedules: Cell::new(0),
+            asks: Cell::new(0),
             runnext_is_new: Cell::new(false),
             rng: Cell::new(0x9e37_79b9 ^ (index as u32 + 1).wrapping_mul(0x85eb_ca6b)),
             ids: Cell::new((0, 0)),

@@ -7,6 +7,7 @@
 //! [`POLL_EVERY`]; when nobody has looked for a tick, the monitor does.
 
 use super::g::{GList, Kind};
+use super::idle::Returned;
 use super::inside::Inside;
 use super::m::M;
 use super::p::{self, P};
@@ -90,8 +91,17 @@ pub(crate) fn collect_due(inside: &mut Inside, p: &'static P, now: Nanos, out: &
             later::begin_due(inside, g, ticket, now, out);
             continue;
         }
-        let waiter = super::Waiter::new(g, ticket);
-        inside.ready_into(waiter, out);
+        wake(inside, super::Waiter::new(g, ticket), out);
+    }
+}
+
+/// Ends a wait for a timer or a descriptor; whoever is put into a queue from `out` is counted then.
+fn wake(inside: &mut Inside, waiter: super::Waiter, out: &mut GList) {
+    if inside.ready_into(waiter, out) {
+        match inside.p() {
+            Some(p) => p.counters().woken.add(1),
+            None => _ = lists::FOREIGN_WOKEN.fetch_add(1, Ordering::Relaxed),
+        }
     }
 }
 
@@ -123,7 +133,8 @@ pub(crate) fn look(inside: &mut Inside, now: Nanos, out: &mut GList) -> bool {
     // An error would come again and be found by the next blocking poll.
     let polled = poller.try_poll(Some(Duration::ZERO), EVENTS, &mut |w| {
         // SAFETY: every waiter in the netpoll is one of ours, as two words.
-        inside.ready_into(unsafe { super::Waiter::from_words(w.who, w.ticket) }, out);
+        let waiter = unsafe { super::Waiter::from_words(w.who, w.ticket) };
+        wake(inside, waiter, out);
     });
     polled.is_some()
 }
@@ -141,16 +152,16 @@ pub(crate) fn sleep(inside: &mut Inside, m: &'static M) {
             // The second look: a timer set before this would not see the gate. And
             // the successor may have taken the kick that was meant for us.
             let timeout = match earliest().min(until) {
-                _ if m.next_p.load(Ordering::Acquire) != 0 => Some(Duration::ZERO),
+                _ if m.next_p.load(Ordering::Acquire) != 0 || m.home.waits() => {
+                    Some(Duration::ZERO)
+                }
                 NEVER => None,
                 when => Some(Duration::from_nanos(when.saturating_sub(clock::now()))),
             };
             let polled = polling.poll(timeout, EVENTS, &mut |w| {
                 // SAFETY: as in `look`.
-                inside.ready_into(
-                    unsafe { super::Waiter::from_words(w.who, w.ticket) },
-                    &mut out,
-                );
+                let waiter = unsafe { super::Waiter::from_words(w.who, w.ticket) };
+                wake(inside, waiter, &mut out);
             });
             GATE.open();
             polled
@@ -166,22 +177,25 @@ pub(crate) fn sleep(inside: &mut Inside, m: &'static M) {
         }
         collect_all_due(inside, now, &mut out);
         let has_work = out.len() != 0;
-        let has_p = idle::poller_returns(inside, m, has_work);
-        if has_work && !has_p {
+        let returned = idle::poller_returns(inside, m, has_work);
+        if has_work && !matches!(returned, Returned::HasP) {
             lists::FOREIGN_WOKEN.fetch_add(out.len() as u64, Ordering::Relaxed);
             lists::lock(inside).append_global(&mut out);
             wakeup::woken_outside();
             // A P may have become idle since, after its look at that queue.
             idle::wake_for_work(inside);
         }
-        if has_p {
-            // One is run here at once; somebody is woken for more than that.
-            if let Some(p) = inside.p() {
-                p.counters().polls.add(1);
-                enqueue_found(inside, p, &mut out);
-            }
-            return;
+        match returned {
+            Returned::KeepsPlace => continue,
+            Returned::Queued => idle::wait_for_p(m),
+            Returned::HasP => {}
         }
+        // One is run here at once; somebody is woken for more than that.
+        if let Some(p) = inside.p() {
+            p.counters().polls.add(1);
+            enqueue_found(inside, p, &mut out);
+        }
+        return;
     }
 }
 

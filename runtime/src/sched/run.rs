@@ -11,17 +11,18 @@ use super::g::{GList, GRef};
 use super::idle;
 use super::inside::Inside;
 use super::lists;
-use super::m::M;
+use super::m::{self, M};
 use super::p::P;
 use super::poll;
 use super::steal;
-use super::wait::{LOOP_EVERY, resume_point};
+use super::wait::{LOOP_EVERY, next_by_turns, resume_point};
 use crate::clock;
 use goweft_stacks::context::{self, Context};
 use std::sync::atomic::Ordering;
 
-/// Runs goroutines for ever. The thread is `m` already, and inside.
-pub(crate) fn run_machine(m: &'static M) -> ! {
+/// Runs goroutines, until one has ended locked and nobody lives here any more. The thread is
+/// `m` already, and inside; when it comes back it is a plain thread.
+pub(crate) fn run_machine(m: &'static M) {
     // SAFETY: a new M is inside from its start, and this loop is its only one.
     let mut inside = std::mem::ManuallyDrop::new(unsafe { Inside::resume() });
     // Without a P: takes its place, and looks for work once before it sleeps.
@@ -29,9 +30,13 @@ pub(crate) fn run_machine(m: &'static M) -> ! {
     loop {
         match find(&mut inside, m) {
             Some(g) => run(&mut inside, m, g),
+            None if m.home.is_over() => break,
             None => idle::rest(&mut inside, m),
         }
     }
+    idle::give_p_on(&mut inside, m);
+    debug_assert!(!m.searching.get(), "it ran a goroutine last");
+    m::resign(m);
 }
 
 /// Runs `g` until this thread's goroutines have no direct successor.
@@ -69,16 +74,22 @@ fn find(inside: &mut Inside, m: &'static M) -> Option<GRef> {
     p.schedules.set(n);
     let asked = p.take_attention();
     // `next_here` counted the 61st before it sent us here.
-    if asked || n % LOOP_EVERY <= 1 {
+    let due = asked || n % LOOP_EVERY <= 1;
+    if due {
         // Whoever was asked to yield has left.
         m.rt.forget_ask();
+    }
+    if m.home.is_closed() {
+        return find_at_home(inside, m, p, due, asked);
+    }
+    if due {
         let urgent = asked && p.shared.urgent.swap(false, Ordering::Relaxed);
         if !urgent && idle::give_to_bound(inside, m, p) {
             return None;
         }
         look_outside(inside, p, asked);
         // What was just woken stands in the global queue.
-        let (asked, turn) = if urgent {
+        let (asked, turn) = if urgent || (asked && p.is_fourth_ask()) {
             (false, 1)
         } else {
             (asked, n / LOOP_EVERY)
@@ -87,10 +98,34 @@ fn find(inside: &mut Inside, m: &'static M) -> Option<GRef> {
             return Some(g);
         }
     }
-    if let Some(g) = p.queue.take_next().or_else(|| p.queue.pop()) {
+    if let Some(g) = next_by_turns(inside, m, p) {
         return Some(g);
     }
     nothing_here(inside, m, p)
+}
+
+/// On an M that is closed only who lives there runs. None: nobody is runnable, or it is the
+/// others' turn: then the P goes on, and `m` queues for one.
+#[cold]
+fn find_at_home(
+    inside: &mut Inside,
+    m: &'static M,
+    p: &'static P,
+    due: bool,
+    asked: bool,
+) -> Option<GRef> {
+    if due {
+        look_outside(inside, p, asked);
+    }
+    let theirs = m.home.take_gave_way() || due;
+    if theirs && (p.has_work() || lists::global_len() != 0 || lists::bound_waits()) {
+        if asked {
+            // For the next owner: something may have been woken that is urgent.
+            p.call_attention();
+        }
+        return None;
+    }
+    m.home.take(inside)
 }
 
 /// Timers, and the netpoll if it is time: what they wake goes to the own queue.
@@ -114,7 +149,8 @@ fn look_outside(inside: &mut Inside, p: &'static P, asked: bool) {
 /// before `runnext`, which two goroutines that wake each other keep full for ever.
 ///
 /// One that was asked to yield is at the end of the global queue: after an ask
-/// the own queue and `runnext` come first.
+/// the own queue and `runnext` come first. Not after every one: a P is also called for other
+/// reasons (a resize, an M in the bound queue), perhaps at each schedule.
 fn by_turns(inside: &mut Inside, p: &'static P, asked: bool, turn: u32) -> Option<GRef> {
     let own_first = asked || turn.is_multiple_of(2);
     if own_first && let Some(g) = p.queue.pop() {

@@ -153,7 +153,7 @@ pub(crate) fn spawn<F: FnOnce()>(f: F, spec: Spec) -> io::Result<(GRef, u64)> {
     g.permit
         .store(crate::task::first_permit(id), Ordering::Relaxed);
     g.set_class(class);
-    g.pinned.set(spec.pinned);
+    g.pinned.set(spec.pinned || start::pins_all());
     g.cold.set(cold);
     g.spawned_at.set(Some(spec.at));
     if let Some(entry) = entry.0.take() {

@@ -5,7 +5,7 @@ use super::inside::Inside;
 use super::lists;
 use super::{idle, m, monitor, p, poll, preempt, threads};
 use crate::clock::Nanos;
-use crate::config;
+use crate::config::{self, Migration};
 use crate::fork;
 use crate::limits;
 use crate::protocol::barrier;
@@ -19,6 +19,8 @@ use std::thread;
 static STARTED: AtomicBool = AtomicBool::new(false);
 static START: Once = Once::new();
 static CLASS: AtomicU8 = AtomicU8::new(0);
+/// `Migration::Pinned`. Written at start.
+static PINS_ALL: AtomicBool = AtomicBool::new(false);
 static SLICE: AtomicU64 = AtomicU64::new(10_000_000);
 /// The number of Ps follows the limits: nobody has set it. Written at start and under
 /// the scheduler's lock.
@@ -40,6 +42,12 @@ pub(crate) fn ensure() -> Class {
 /// A goroutine's time on a P while others wait, in ns.
 pub(crate) fn time_slice() -> Nanos {
     SLICE.load(Ordering::Relaxed)
+}
+
+/// Whether every goroutine is pinned.
+#[inline]
+pub(crate) fn pins_all() -> bool {
+    PINS_ALL.load(Ordering::Relaxed)
 }
 
 #[cold]
@@ -65,6 +73,7 @@ fn try_start() -> io::Result<()> {
         u64::try_from(settings.time_slice.as_nanos()).unwrap_or(u64::MAX),
         Ordering::Relaxed,
     );
+    PINS_ALL.store(settings.migration == Migration::Pinned, Ordering::Relaxed);
     crate::clock::now();
     #[cfg(goweft_delays)]
     crate::protocol::delay::begin();

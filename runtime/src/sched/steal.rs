@@ -71,6 +71,9 @@ pub(crate) fn search(inside: &mut Inside, m: &'static M, p: &'static P) -> Optio
         if let Some(g) = kept.look(p, now) {
             return Some(g);
         }
+        if m.home.waits() {
+            return m.home.take(inside);
+        }
         if lists::global_len() != 0 || lists::bound_waits() {
             return lists::lock(inside).pop_global();
         }

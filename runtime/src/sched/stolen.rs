@@ -59,6 +59,12 @@ impl Monitor {
 
     fn watch_one_stolen(&mut self, inside: &mut Inside, m: &'static M, word: Snapshot) {
         let watch = &m.watch;
+        let tid = m.tid.load(Ordering::Relaxed);
+        if watch.tid.replace(tid) != tid {
+            // A new thread in the slot of one that has ended.
+            watch.unanswered.set(0);
+            watch.requested_at.set(0);
+        }
         let Some(cpu) = sys::cpu_time(m.tid.load(Ordering::Relaxed)) else {
             return;
         };

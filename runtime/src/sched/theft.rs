@@ -167,5 +167,5 @@ fn hand_over(inside: &mut Inside, p: &'static P, urgent: bool, now: Nanos) {
 pub(super) fn takers(inside: &Inside) -> usize {
     let mut lists = lists::lock(inside);
     lists.drain_preempted();
-    lists.spare.len() + lists::bound_len() + usize::from(!lists.poller.is_null())
+    lists.spares() + lists::bound_len() + usize::from(lists.has_poller())
 }

@@ -91,7 +91,7 @@ fn complain(e: &io::Error) {
     TOLD.call_once(|| {
         tell(format_args!(
             "the system refuses another thread ({e}); going on with {}",
-            m::count()
+            *THREADS.lock().unwrap_or_else(|e| e.into_inner())
         ));
     });
 }
@@ -131,7 +131,7 @@ fn make_machine() -> io::Result<()> {
 
 /// The body of an M's thread.
 fn machine(m: &'static M) {
-    let _never_ends = OnUnwind("a panic in one of the runtime's threads");
+    let never_unwinds = OnUnwind("a panic in one of the runtime's threads");
     context::enter_thread();
     // For as long as the thread lives. Without one an overflow kills the process
     // without a word; all else works.
@@ -143,14 +143,21 @@ fn machine(m: &'static M) {
     sys::unblock_signal();
     m.rt.init_inside();
     STARTING.fetch_sub(1, Ordering::AcqRel);
-    run::run_machine(m)
+    run::run_machine(m);
+    // A goroutine has ended locked. This is a plain thread now, and stays one for the
+    // destructors of its thread-locals.
+    std::mem::forget(never_unwinds);
+    context::leave_thread();
+    let mut threads = THREADS.lock().unwrap_or_else(|e| e.into_inner());
+    *threads -= 1;
+    m::give_slot_back(m);
 }
 
 /// By the monitor, while Ps are busy: sees to it that there is an M for the next P
 /// that has to be taken from its thread.
 pub(super) fn see_to_a_spare(inside: &Inside) {
     let lists = lists::lock(inside);
-    let none = lists.spare.len() == 0 && lists.poller.is_null();
+    let none = lists.spares() == 0 && !lists.has_poller();
     drop(lists);
     if none && STARTING.load(Ordering::Relaxed) == 0 {
         want();

@@ -13,6 +13,7 @@
 //! which first gives its P away. A thread that is no M sleeps on a futex in its block.
 
 use super::g::{self, GList, GRef, Kind};
+use super::home::Home;
 use super::inside::Inside;
 use super::m::M;
 use super::p::P;
@@ -134,15 +135,18 @@ impl Inside {
     }
 
     /// As `ready`, into a list of the caller's, which it hands to [`enqueue_all`](Self::enqueue_all).
-    pub(crate) fn ready_into(&mut self, waiter: Waiter, list: &mut GList) {
+    /// True: it was a goroutine that goes on in one place only, and is there already.
+    pub(crate) fn ready_into(&mut self, waiter: Waiter, list: &mut GList) -> bool {
         let kind = waiter.g.kind();
-        if waiter.g.word.ready(waiter.ticket) == Ready::Enqueue {
-            if kind == Kind::Goroutine && waiter.g.bound.load(Ordering::Relaxed).is_null() {
-                list.push(waiter.g);
-            } else {
-                self.enqueue_woken(waiter.g, kind);
-            }
+        if waiter.g.word.ready(waiter.ticket) != Ready::Enqueue {
+            return false;
         }
+        if kind == Kind::Goroutine && waiter.g.bound.load(Ordering::Relaxed).is_null() {
+            list.push(waiter.g);
+            return false;
+        }
+        self.enqueue_woken(waiter.g, kind);
+        kind == Kind::Goroutine
     }
 
     /// Puts goroutines that became runnable from outside on a queue, in order.
@@ -179,8 +183,11 @@ impl Inside {
         // Written before the wait was committed, which `ready` acquired.
         // SAFETY: null or an M of the table.
         if let Some(m) = unsafe { g.bound.load(Ordering::Relaxed).as_ref() } {
-            idle::ready_bound(self, m);
-            return;
+            return if g.with_thread.get() {
+                idle::ready_bound(self, m)
+            } else {
+                idle::ready_at_home(self, m, g)
+            };
         }
         match self.p() {
             Some(p) => self.push_next(p, g),
@@ -292,7 +299,7 @@ impl Inside {
     #[inline]
     fn leave_for_next(&mut self, m: &'static M, p: &'static P, action: context::Action, g: GRef) {
         p.counters().switches.add(1);
-        match next_here(p) {
+        match next_here(self, m, p) {
             Some(next) if !next.is_fresh() => {
                 p.counters().direct.add(1);
                 m.g.set(next.as_ptr());
@@ -345,6 +352,7 @@ impl Inside {
     fn park_with_thread(&mut self, m: &'static M, g: GRef) {
         owned(m).counters().parks.add(1);
         let was_bound = g.bound.swap(ptr::from_ref(m).cast_mut(), Ordering::Relaxed);
+        g.with_thread.set(true);
         idle::give_p_away(self, m);
         let seen = m.word.load();
         assert!(
@@ -357,6 +365,7 @@ impl Inside {
         }
         idle::wait_for_p(m);
         g.word.start();
+        g.with_thread.set(false);
         g.bound.store(was_bound, Ordering::Relaxed);
     }
 
@@ -369,10 +378,10 @@ impl Inside {
     }
 }
 
-/// Whether `g`, which runs here, cannot leave its thread.
+/// Whether nobody else may run on the thread of `g`, which runs here, before `g` goes on.
 #[inline]
 fn stays(g: GRef) -> bool {
-    g.pinned.get() || std::thread::panicking()
+    g.no_park.get() || std::thread::panicking()
 }
 
 /// The P of an M that is inside with a goroutine.
@@ -387,13 +396,41 @@ pub(crate) const LOOP_EVERY: u32 = 61;
 
 /// The goroutine to switch to directly, unless the loop is due.
 #[inline]
-pub(crate) fn next_here(p: &'static P) -> Option<GRef> {
+pub(crate) fn next_here(inside: &Inside, m: &'static M, p: &'static P) -> Option<GRef> {
     let n = p.schedules.get().wrapping_add(1);
     p.schedules.set(n);
     if n.is_multiple_of(LOOP_EVERY) || p.shared.attention.load(Ordering::Relaxed) {
         return None;
     }
-    p.queue.take_next().or_else(|| p.queue.pop())
+    if m.home.is_quiet() {
+        return p.queue.take_next().or_else(|| p.queue.pop());
+    }
+    next_beside_home(inside, m, p)
+}
+
+#[inline(never)]
+fn next_beside_home(inside: &Inside, m: &'static M, p: &'static P) -> Option<GRef> {
+    if !m.home.is_closed() {
+        return next_by_turns(inside, m, p);
+    }
+    if m.home.gave_way() {
+        // Whether others go first is for the loop to find out.
+        return None;
+    }
+    m.home.take(inside)
+}
+
+/// Of those who live on `m` and those in the queue of `p`, in turns.
+#[inline]
+pub(super) fn next_by_turns(inside: &Inside, m: &'static M, p: &'static P) -> Option<GRef> {
+    let queued = || p.queue.take_next().or_else(|| p.queue.pop());
+    if m.home.is_quiet() {
+        queued()
+    } else if m.home.is_first() {
+        m.home.take(inside).or_else(queued)
+    } else {
+        queued().or_else(|| m.home.take(inside))
+    }
 }
 
 /// The context of a suspended goroutine, taken to resume it.
@@ -446,6 +483,9 @@ unsafe extern "C" fn commit_yield(left: Context, data: *mut ()) {
     g.word.yielded();
     // SAFETY: deferred actions run inside, on the context that goes on inside.
     let mut inside = std::mem::ManuallyDrop::new(unsafe { Inside::resume() });
+    if let Some(home) = home_of(g) {
+        return home.push_who_yields(g);
+    }
     let Some(p) = inside.p() else {
         return requeue(g);
     };
@@ -466,6 +506,9 @@ unsafe extern "C" fn commit_global(left: Context, data: *mut ()) {
     let g = unsafe { GRef::from_ptr(data.cast()) };
     g.context.set(left);
     g.word.yielded();
+    if let Some(home) = home_of(g) {
+        return home.push_who_yields(g);
+    }
     // SAFETY: the context that was switched to is inside.
     let mut inside = std::mem::ManuallyDrop::new(unsafe { Inside::resume() });
     lists::lock(&inside).push_global(g);
@@ -475,8 +518,20 @@ unsafe extern "C" fn commit_global(left: Context, data: *mut ()) {
     idle::wake_for_work(&mut inside);
 }
 
-/// To the end of the queue of the P here.
+/// Where `g`, which has just left this thread, lives, if it does: then that is here.
+#[inline]
+fn home_of(g: GRef) -> Option<&'static Home> {
+    // SAFETY: null or an M of the table.
+    let m: &'static M = unsafe { g.bound.load(Ordering::Relaxed).as_ref() }?;
+    debug_assert!(ptr::eq(m, super::tls::current()), "it ran away from home");
+    Some(&m.home)
+}
+
+/// To the end of the queue of the P here, or of the own one.
 fn requeue(g: GRef) {
+    if let Some(home) = home_of(g) {
+        return home.push_own(g);
+    }
     // SAFETY: deferred actions run inside, on the context that goes on inside.
     let mut inside = std::mem::ManuallyDrop::new(unsafe { Inside::resume() });
     match inside.p() {

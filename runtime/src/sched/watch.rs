@@ -42,8 +42,9 @@ pub(crate) struct Watch {
     slice_cpu: Cell<Nanos>,
     /// It was asked to yield in this slice.
     asked: Cell<bool>,
-    /// For `stolen.rs`: the clock at the last look, when the signal was sent, and
+    /// For `stolen.rs`: whose thread this is about; the clock at the last look, when the signal was sent, and
     /// how often it was not answered.
+    pub(super) tid: Cell<i32>,
     pub(super) cpu: Cell<Nanos>,
     pub(super) requested_at: Cell<Nanos>,
     pub(super) unanswered: Cell<u32>,
@@ -99,10 +100,12 @@ impl Monitor {
         // Beside an idle P whoever waits is served without us.
         let crowded = lists::SLEEP.idle_now() == 0;
         let own = p.has_work();
+        // Who lives on this M is not served by taking its P.
+        let at_home = m.home.waits();
         let retires = p.index >= lists::procs();
         let waits = retires || (crowded && (own || self.unclaimed > 0));
         let over = watch.ran(now) >= self.slice;
-        self.hurry |= waits;
+        self.hurry |= waits || at_home;
         let asked = watch.asked.get();
         let urgent = crowded && self.urgent;
         let may_displace = urgent && wakeup::may_displace(p, now);
@@ -111,7 +114,7 @@ impl Monitor {
         }
         // Perhaps it gives way by itself before the next look, or is seen to block.
         self.look_again |= may_displace || (urgent && !still);
-        if (waits && over) || may_displace || retires {
+        if ((waits || at_home) && over) || may_displace || retires {
             watch.asked.set(true);
             m.rt.ask();
             p.call_attention();

@@ -116,10 +116,23 @@ impl Builder {
     /// belongs to a thread (thread-locals, values that are not `Send`, what a C library
     /// notes for its caller) may be held over calls that park.
     ///
-    /// That thread runs nothing else until the goroutine has ended. Where others switch to the
-    /// next goroutine, this one puts its thread to sleep: a few microseconds each time, and
-    /// one thread of [`Config::max_threads`](crate::Config::max_threads) for each.
-    #[doc(alias = "LockOSThread")]
+    /// It shares that thread with others, pinned or not, and switches to them as fast as any. When it is
+    /// to run and its thread computes or blocks for another one, it waits for that thread, though
+    /// processors be idle; see [`Migration::Pinned`](crate::Migration::Pinned). For a thread of its own:
+    /// [`lock_os_thread`](crate::task::lock_os_thread).
+    ///
+    /// With `false`, which is the default, [`Config::migration`](crate::Config::migration) says whether it
+    /// stays.
+    ///
+    /// ```
+    /// let h = goweft::Builder::new().pinned(true).spawn(|| {
+    ///     let thread = std::thread::current().id();
+    ///     goweft::task::sleep(std::time::Duration::from_millis(1));
+    ///     assert_eq!(std::thread::current().id(), thread);
+    /// })?;
+    /// h.join().unwrap();
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn pinned(mut self, pinned: bool) -> Builder {
         self.pinned = pinned;
         self

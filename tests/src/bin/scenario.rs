@@ -368,6 +368,20 @@ fn println_storm() {
     hogs.into_iter().for_each(|h| h.join().unwrap());
 }
 
+/// More threads end than there may be at once.
+fn locked_ends() {
+    Config::new().maxprocs(2).max_threads(4).install().unwrap();
+    let mut threads = std::collections::HashSet::new();
+    for _ in 0..500 {
+        let h = spawn(|| {
+            std::mem::forget(task::lock_os_thread());
+            std::thread::current().id()
+        });
+        threads.insert(h.join().unwrap());
+    }
+    println!("{} threads have ended", threads.len());
+}
+
 fn main() {
     let role = std::env::args().nth(1).unwrap_or_default();
     match role.as_str() {
@@ -401,6 +415,7 @@ fn main() {
         "null_dereference" => null_dereference(),
         "bad_local" => bad_local(),
         "println_storm" => println_storm(),
+        "locked_ends" => locked_ends(),
         role => panic!("no role {role:?}"),
     }
 }

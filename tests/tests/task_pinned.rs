@@ -1,0 +1,386 @@
+//! Goroutines that stay on the thread on which they first ran: `Builder::pinned`, and, in the last
+//! test here, all of them.
+
+use goweft::net::{TcpListener, TcpStream};
+use goweft::sync::{Mutex, WaitGroup};
+use goweft::{Builder, JoinHandle, channel, go, run, runtime, select, task, time};
+use goweft_tests::scenario;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+
+/// One at a time: these tests change `maxprocs`.
+fn alone(procs: usize) -> MutexGuard<'static, ()> {
+    static ALONE: StdMutex<()> = StdMutex::new(());
+    let guard = ALONE.lock().unwrap_or_else(|e| e.into_inner());
+    runtime::set_maxprocs(procs);
+    guard
+}
+
+fn pinned<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    Builder::new().pinned(true).spawn(f).unwrap()
+}
+
+/// Calls `f` and sees that it comes back where it was called.
+#[track_caller]
+fn here<T>(f: impl FnOnce() -> T) -> T {
+    let before = thread::current().id();
+    let value = f();
+    assert_eq!(
+        thread::current().id(),
+        before,
+        "a pinned goroutine changed threads"
+    );
+    value
+}
+
+fn everybody_is_pinned() -> bool {
+    std::env::var_os("GOWEFT_MIGRATION").is_some()
+}
+
+#[test]
+fn smoke() {
+    let _alone = alone(2);
+    let h = pinned(|| {
+        here(|| task::sleep(Duration::from_millis(1)));
+        here(task::yield_now);
+        7
+    });
+    assert_eq!(h.join().unwrap(), 7);
+}
+
+/// Free ones change threads under the same load: so this shows something.
+#[test]
+fn a_thread_local_is_the_same_after_each_call_that_parks() {
+    thread_local! {
+        static MARK: Cell<usize> = const { Cell::new(0) };
+    }
+    static NEXT: AtomicUsize = AtomicUsize::new(1);
+    fn mark() -> usize {
+        if MARK.get() == 0 {
+            MARK.set(NEXT.fetch_add(1, Ordering::Relaxed));
+        }
+        MARK.get()
+    }
+    let _alone = alone(2);
+    let (tx, rx) = channel::bounded::<usize>(0);
+    let meet = |rx: channel::Receiver<usize>| {
+        move || {
+            let begin = mark();
+            let mut moved = false;
+            for n in rx {
+                moved |= mark() != begin;
+                if n % 16 == 0 {
+                    task::sleep(Duration::from_micros(50));
+                    moved |= mark() != begin;
+                    goweft::blocking(thread::yield_now);
+                    moved |= mark() != begin;
+                }
+                task::yield_now();
+                moved |= mark() != begin;
+            }
+            moved
+        }
+    };
+    let handles: Vec<_> = (0..16)
+        .map(|i| {
+            let stays = i % 2 == 0;
+            let h = Builder::new().pinned(stays).spawn(meet(rx.clone()));
+            (stays, h.unwrap())
+        })
+        .collect();
+    drop(rx);
+    for n in 0..5_000 {
+        tx.send(n).unwrap();
+    }
+    drop(tx);
+    let mut others_moved = false;
+    for (stays, h) in handles {
+        let moved = h.join().unwrap();
+        assert!(!(stays && moved), "a thread-local changed under a park");
+        others_moved |= moved;
+    }
+    assert_eq!(others_moved, !everybody_is_pinned());
+}
+
+/// Counts that are not atomic, shared by all that live on a thread.
+#[test]
+fn what_is_not_send_may_be_held_over_parks_and_shared_by_neighbours() {
+    thread_local! {
+        static SHARED: RefCell<Rc<Cell<usize>>> = RefCell::new(Rc::new(Cell::new(0)));
+    }
+    let _alone = alone(4);
+    let total = Arc::new(AtomicUsize::new(0));
+    let handles: Vec<_> = (0..200)
+        .map(|_| {
+            let total = total.clone();
+            pinned(move || {
+                for _ in 0..50 {
+                    let mine = here(|| SHARED.with(|s| s.borrow().clone()));
+                    mine.set(mine.get() + 1);
+                    here(task::yield_now);
+                    let before = mine.get();
+                    drop(mine);
+                    assert!(before >= 1);
+                    total.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    handles.into_iter().for_each(|h| h.join().unwrap());
+    assert_eq!(total.load(Ordering::Relaxed), 200 * 50);
+}
+
+#[test]
+fn a_thousand_of_them_play_ping_pong_on_the_threads_of_two_processors() {
+    const ROUNDS: usize = 100;
+    let _alone = alone(2);
+    let handles: Vec<_> = (0..500)
+        .flat_map(|_| {
+            let (ping, pinged) = channel::bounded(0);
+            let (pong, ponged) = channel::bounded(0);
+            let serve = pinned(move || {
+                for i in 0..ROUNDS {
+                    here(|| ping.send(i)).unwrap();
+                    assert_eq!(here(|| ponged.recv()), Ok(i + 1));
+                }
+                thread::current().id()
+            });
+            let back = pinned(move || {
+                for i in 0..ROUNDS {
+                    assert_eq!(here(|| pinged.recv()), Ok(i));
+                    here(|| pong.send(i + 1)).unwrap();
+                }
+                thread::current().id()
+            });
+            [serve, back]
+        })
+        .collect();
+    let threads: HashSet<ThreadId> = handles.into_iter().map(|h| h.join().unwrap()).collect();
+    // Two, and a few more when the system has kept one of them from running for long.
+    assert!(
+        threads.len() <= 40,
+        "a thousand goroutines on {} threads",
+        threads.len()
+    );
+}
+
+#[test]
+fn whoever_wakes_them_finds_them() {
+    let _alone = alone(2);
+    let woken = Arc::new(AtomicUsize::new(0));
+    let sleepers: Vec<_> = (0..8)
+        .map(|_| {
+            let woken = woken.clone();
+            pinned(move || {
+                for _ in 0..200 {
+                    here(task::park);
+                    woken.fetch_add(1, Ordering::Release);
+                }
+            })
+        })
+        .collect();
+    // By a plain thread, and by goroutines that are free, while all rest or work.
+    let tasks: Vec<_> = sleepers.iter().map(|h| h.task().clone()).collect();
+    let stop = Arc::new(AtomicBool::new(false));
+    let wake_all = move |stop: Arc<AtomicBool>, tasks: Vec<task::Task>, pause: u64| {
+        while !stop.load(Ordering::Acquire) {
+            tasks.iter().for_each(task::Task::unpark);
+            if pause == 0 {
+                task::yield_now();
+            } else {
+                task::sleep(Duration::from_micros(pause));
+            }
+        }
+    };
+    let plain = {
+        let (stop, tasks) = (stop.clone(), tasks.clone());
+        thread::spawn(move || wake_all(stop, tasks, 20))
+    };
+    let wakers = [0, 100].map(|pause| {
+        let (stop, tasks) = (stop.clone(), tasks.clone());
+        goweft::spawn(move || wake_all(stop, tasks, pause))
+    });
+    sleepers.into_iter().for_each(|h| h.join().unwrap());
+    stop.store(true, Ordering::Release);
+    plain.join().unwrap();
+    wakers.into_iter().for_each(|h| h.join().unwrap());
+    assert_eq!(woken.load(Ordering::Acquire), 8 * 200);
+}
+
+#[test]
+fn each_one_is_woken_while_all_threads_rest() {
+    let _alone = alone(2);
+    let (tx, rx) = channel::bounded(0);
+    let (done, all) = channel::unbounded();
+    for _ in 0..4 {
+        let (rx, done) = (rx.clone(), done.clone());
+        drop(pinned(move || {
+            for n in rx {
+                done.send(here(|| n)).unwrap();
+            }
+        }));
+    }
+    drop((rx, done));
+    // One at a time, from a plain thread: between two of them everybody goes to rest.
+    for n in 0..500 {
+        tx.send(n).unwrap();
+        assert_eq!(all.recv(), Ok(n));
+        if n % 50 == 0 {
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+    drop(tx);
+    assert!(all.recv().is_err());
+}
+
+#[test]
+fn timers_sockets_and_selects_wake_them_where_they_live() {
+    let _alone = alone(2);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = pinned(move || {
+        for _ in 0..8 {
+            let (mut stream, _) = here(|| listener.accept()).unwrap();
+            drop(pinned(move || {
+                let mut byte = [0];
+                while here(|| stream.read(&mut byte)).unwrap() == 1 {
+                    here(|| stream.write_all(&byte)).unwrap();
+                }
+            }));
+        }
+    });
+    let clients: Vec<_> = (0..8)
+        .map(|i| {
+            pinned(move || {
+                let mut stream = here(|| TcpStream::connect(address)).unwrap();
+                for n in 0..50u8 {
+                    here(|| stream.write_all(&[n])).unwrap();
+                    let mut byte = [0];
+                    here(|| stream.read_exact(&mut byte)).unwrap();
+                    assert_eq!(byte, [n]);
+                    if n % 10 == i {
+                        here(|| task::sleep(Duration::from_micros(300)));
+                        let never = channel::never::<()>();
+                        let after = time::after(Duration::from_micros(100));
+                        here(|| {
+                            select! {
+                                recv(never) -> _ => unreachable!(),
+                                recv(after) -> tick => _ = tick.unwrap(),
+                            }
+                        });
+                    }
+                }
+            })
+        })
+        .collect();
+    clients.into_iter().for_each(|h| h.join().unwrap());
+    server.join().unwrap();
+}
+
+#[test]
+fn they_stay_while_processors_come_and_go() {
+    let _alone = alone(1);
+    let stop = Arc::new(AtomicBool::new(false));
+    let resizer = {
+        let stop = stop.clone();
+        goweft::spawn(move || {
+            let mut n = 0;
+            while !stop.load(Ordering::Acquire) {
+                runtime::set_maxprocs(1 + n % 8);
+                n += 1;
+                task::yield_now();
+            }
+        })
+    };
+    let (lock, group) = (Arc::new(Mutex::new(0)), WaitGroup::new());
+    let workers: Vec<_> = (0..32)
+        .map(|_| {
+            let (lock, group) = (lock.clone(), group.clone());
+            pinned(move || {
+                for i in 0..200 {
+                    *here(|| lock.lock()) += 1;
+                    here(task::yield_now);
+                    if i % 40 == 0 {
+                        group.add(1);
+                        let group = group.clone();
+                        go!(move || {
+                            task::yield_now();
+                            group.done();
+                        });
+                        here(|| goweft::blocking(|| thread::sleep(Duration::from_micros(200))));
+                        here(|| task::sleep(Duration::from_micros(100)));
+                    }
+                }
+            })
+        })
+        .collect();
+    workers.into_iter().for_each(|h| h.join().unwrap());
+    group.wait();
+    stop.store(true, Ordering::Release);
+    resizer.join().unwrap();
+    assert_eq!(*lock.lock(), 32 * 200);
+}
+
+#[test]
+fn neighbours_take_turns_with_the_processor_s_own_queue() {
+    let _alone = alone(1);
+    let stop = Arc::new(AtomicBool::new(false));
+    let turns: Arc<[AtomicUsize; 6]> = Arc::default();
+    let spin = |i: usize| {
+        let (stop, turns) = (stop.clone(), turns.clone());
+        let body = move || {
+            while !stop.load(Ordering::Acquire) {
+                turns[i].fetch_add(1, Ordering::Relaxed);
+                task::yield_now();
+            }
+        };
+        Builder::new().pinned(i % 2 == 0).spawn(body).unwrap()
+    };
+    let handles: Vec<_> = (0..6).map(spin).collect();
+    let all_had = |n: usize| turns.iter().all(|t| t.load(Ordering::Relaxed) >= n);
+    run(|| {
+        while !all_had(1_000) {
+            task::sleep(Duration::from_millis(1));
+        }
+    });
+    stop.store(true, Ordering::Release);
+    handles.into_iter().for_each(|h| h.join().unwrap());
+}
+
+/// It sleeps together with its thread; what it waits for runs elsewhere.
+#[test]
+fn one_that_panics_may_wait_in_its_drops() {
+    struct Waits(channel::Receiver<u32>, channel::Sender<u32>);
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            let got = here(|| self.0.recv()).unwrap();
+            here(|| task::sleep(Duration::from_millis(1)));
+            self.1.send(got + 1).unwrap();
+        }
+    }
+    let _alone = alone(2);
+    for n in 0..50 {
+        let (tx, rx) = channel::bounded(0);
+        let (out, answer) = channel::bounded(1);
+        let panics = pinned(move || {
+            let _waits = Waits(rx, out);
+            std::panic::resume_unwind(Box::new(n));
+        });
+        // Fresh: it begins on a thread that is free.
+        let answers = pinned(move || tx.send(n));
+        assert_eq!(answer.recv(), Ok(n + 1));
+        assert_eq!(panics.join().unwrap_err().downcast_ref(), Some(&n));
+        answers.join().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn the_same_where_everybody_is_pinned() {
+    scenario::once_more_pinned("the_same_where_everybody_is_pinned");
+}
