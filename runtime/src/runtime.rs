@@ -101,6 +101,9 @@ pub struct Metrics {
     pub rescues: u64,
     /// OS threads made to run goroutines.
     pub threads: usize,
+    /// Of these, those that rest for want of work: the others run goroutines, are in calls
+    /// that block, or wait for a processor.
+    pub idle_threads: usize,
     /// Goroutines that may run at the same time.
     pub maxprocs: usize,
     /// Processors without work.
@@ -128,6 +131,7 @@ pub fn metrics() -> Metrics {
     let timers = p::all().map(|p| p.timers().len(&inside)).sum();
     // Inside: it takes locks that others wait for inside.
     let stacks = goweft_stacks::stats();
+    let idle_threads = lists::lock(&inside).resting();
     drop(inside);
     Metrics {
         goroutines: entry::live(),
@@ -147,6 +151,7 @@ pub fn metrics() -> Metrics {
         preempted_threads: preempt::parked_now(),
         rescues: monitor::RESCUES.load(Ordering::Relaxed),
         threads: m::count(),
+        idle_threads,
         maxprocs: sched::procs(),
         idle_procs: lists::SLEEP.idle_now(),
         timers,

@@ -18,4 +18,27 @@ pub struct RacyCounter;
 
 pub mod pressure;
 pub mod scenario;
+
+/// Lets all other goroutines run until they are parked. For a goroutine, with `maxprocs` 1, whose
+/// partners wait for nothing but each other.
+///
+/// One round has as many turns as it takes for the global queue to be looked at twice. A thread that
+/// lost its processor meanwhile, because the machine was busy with other things, brings its goroutine
+/// back later: so another round follows until all threads but this one rest.
+///
+/// # Panics
+/// When that takes a minute.
+pub fn settle() {
+    let begin = std::time::Instant::now();
+    loop {
+        for _ in 0..130 {
+            goweft::task::yield_now();
+        }
+        let now = goweft::runtime::metrics();
+        if now.idle_threads + 1 >= now.threads {
+            return;
+        }
+        assert!(begin.elapsed().as_secs() < 60, "no rest: {now:?}");
+    }
+}
 pub mod sys;

@@ -12,6 +12,7 @@
 
 use goweft::channel::{self, Receiver, Select, Sender};
 use goweft::{Config, select};
+use goweft_tests::settle;
 use proptest::prelude::*;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -274,14 +275,6 @@ fn actor(ends: Arc<Vec<Ends>>) -> Actor {
         commands,
         replies,
         busy: false,
-    }
-}
-
-/// Lets everybody run until they are parked. Each yield lets all that are runnable run;
-/// an operation takes a few turns at most (a partner that is late, twice).
-fn settle() {
-    for _ in 0..20 {
-        goweft::task::yield_now();
     }
 }
 

@@ -12,6 +12,7 @@ use goweft::channel::{self, Sender};
 use goweft::sync::singleflight::Group;
 use goweft::sync::{Barrier, Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore};
 use goweft::{Config, go};
+use goweft_tests::settle;
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -27,14 +28,6 @@ fn alone<T: Send>(f: impl FnOnce() -> T + Send) -> T {
     // The first one starts the runtime; for the others it is there already.
     let _ = Config::new().maxprocs(1).install();
     goweft::run(f)
-}
-
-/// Lets everybody run until they are parked. As many turns as it takes for the global queue to
-/// be looked at twice: whoever was asked to give way is there.
-fn settle() {
-    for _ in 0..130 {
-        goweft::task::yield_now();
-    }
 }
 
 /// Those who are told what to do, and what they said.

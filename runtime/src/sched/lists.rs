@@ -33,6 +33,11 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 /// Under the lock.
 pub(crate) struct Lists {
     global: GList,
+    /// Those of it that were woken by timers, the netpoll and plain threads. They take turns
+    /// with the others: a sleeper does not wait for a thousand that have not begun.
+    woken: GList,
+    /// One that was woken went last.
+    woken_went: bool,
     idle: IdleSet<P>,
     /// Ms that sleep on their futex, newest first.
     spare: MList,
@@ -49,6 +54,8 @@ impl Lists {
     const fn new() -> Lists {
         Lists {
             global: GList::new(),
+            woken: GList::new(),
+            woken_went: false,
             idle: IdleSet::new(),
             spare: MList::new(),
             bound: MList::new(),
@@ -85,18 +92,49 @@ impl Lists {
 
     pub(crate) fn push_global(&mut self, g: GRef) {
         self.global.push(g);
-        GLOBAL_LEN.store(self.global.len(), Ordering::Relaxed);
+        self.publish_global();
     }
 
     pub(crate) fn append_global(&mut self, list: &mut GList) {
         self.global.append(list);
-        GLOBAL_LEN.store(self.global.len(), Ordering::Relaxed);
+        self.publish_global();
     }
 
+    /// Puts one that was woken by somebody without a P into the global queue.
+    pub(crate) fn push_woken(&mut self, g: GRef) {
+        self.woken.push(g);
+        self.publish_global();
+    }
+
+    /// Puts those that were woken by somebody without a P into the global queue.
+    pub(crate) fn append_woken(&mut self, list: &mut GList) {
+        self.woken.append(list);
+        self.publish_global();
+    }
+
+    /// The next of the global queue.
     pub(crate) fn pop_global(&mut self) -> Option<GRef> {
-        let g = self.global.pop()?;
-        GLOBAL_LEN.store(self.global.len(), Ordering::Relaxed);
-        Some(g)
+        self.pop_in_turns(!self.woken_went)
+    }
+
+    /// The next of the global queue that was woken, if there is one.
+    pub(crate) fn pop_woken(&mut self) -> Option<GRef> {
+        self.pop_in_turns(true)
+    }
+
+    fn pop_in_turns(&mut self, woken_first: bool) -> Option<GRef> {
+        self.woken_went = self.woken.len() != 0 && (woken_first || self.global.len() == 0);
+        let g = if self.woken_went {
+            self.woken.pop()
+        } else {
+            self.global.pop()
+        };
+        self.publish_global();
+        g
+    }
+
+    fn publish_global(&self) {
+        GLOBAL_LEN.store(self.global.len() + self.woken.len(), Ordering::Relaxed);
     }
 
     /// `m` is Waiting, or rests, and wants a P from now on.
@@ -133,6 +171,11 @@ impl Lists {
         let m = self.spare.first()?;
         self.withdraw(m);
         Some(m)
+    }
+
+    /// How many Ms rest for want of work.
+    pub(crate) fn resting(&self) -> usize {
+        self.spare.len() + usize::from(self.has_poller())
     }
 
     pub(super) fn spares(&self) -> usize {

@@ -116,7 +116,7 @@ pub(super) struct Monitor {
     pub(super) hurry: bool,
     /// A goroutine was woken from outside while every P is busy, and still waits.
     pub(super) urgent: bool,
-    /// Look again at once, for its sake.
+    /// Look again at once, for its sake, or at who was just given a P.
     pub(super) look_again: bool,
     /// No busy P has changed since the last tick: nobody else looks at timers and
     /// netpoll.
@@ -207,8 +207,9 @@ impl Monitor {
         }
         if !self.batch.is_empty() {
             self.batch.limit(takers);
-            // One P serves all that was woken.
-            self.urgent &= !self.batch.carry_out(inside, now);
+            self.urgent = self.batch.carry_out(inside, now, self.urgent);
+            // Whoever has the P now may block as well: the first look of two at it.
+            self.look_again = true;
             // Something may have been queued since.
             self.hurry = true;
         }
@@ -263,7 +264,7 @@ impl Monitor {
             }
             ALARM.get_up();
         } else {
-            self.planned = if self.urgent && self.look_again {
+            self.planned = if self.look_again {
                 wakeup::LOOK_AGAIN
             } else if self.hurry && !threads::are_refused() {
                 SHORT.min(start::time_slice())

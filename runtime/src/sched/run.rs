@@ -88,7 +88,9 @@ fn find(inside: &mut Inside, m: &'static M) -> Option<GRef> {
             return None;
         }
         look_outside(inside, p, asked);
-        // What was just woken stands in the global queue.
+        if urgent && let Some(g) = lists::lock(inside).pop_woken() {
+            return Some(g);
+        }
         let (asked, turn) = if urgent || (asked && p.is_fourth_ask()) {
             (false, 1)
         } else {

@@ -33,8 +33,8 @@ pub(super) struct Victim {
     pub(super) computes: bool,
     /// There is work that wants the P; otherwise it becomes idle.
     pub(super) for_work: bool,
-    /// For a goroutine that was just woken.
-    pub(super) urgent: bool,
+    /// Before its time, for a goroutine that was just woken.
+    pub(super) early: bool,
     /// For how long its goroutine has had the P.
     pub(super) ran: Nanos,
 }
@@ -74,10 +74,9 @@ impl Batch {
         self.len == 0
     }
 
-    /// Step 4. The batch is empty afterwards. Whether a P was taken for what was
-    /// just woken.
-    pub(super) fn carry_out(&mut self, inside: &mut Inside, now: Nanos) -> bool {
-        let mut served = false;
+    /// Step 4. The batch is empty afterwards. `urgent`: something was just woken. Whether it still
+    /// is so: one P serves all that was woken.
+    pub(super) fn carry_out(&mut self, inside: &mut Inside, now: Nanos, mut urgent: bool) -> bool {
         let mut pending: [Option<(Victim, Snapshot)>; BATCH] = [None; BATCH];
         for (place, victim) in pending
             .iter_mut()
@@ -89,8 +88,7 @@ impl Batch {
         barrier::heavy();
         delay::here();
         for (victim, word) in pending.into_iter().flatten() {
-            // One P serves all that was woken.
-            let wanted = !(served && victim.urgent);
+            let wanted = urgent || !victim.early;
             let robbed = if wanted && victim.m.rt.is_still_outside() {
                 victim.m.word.rob(word)
             } else {
@@ -106,9 +104,8 @@ impl Batch {
             };
             p.token.take_from(victim.m);
             affinity::widen(victim.m);
-            served |= victim.urgent;
             if victim.computes {
-                if victim.urgent {
+                if victim.early {
                     wakeup::charge(p);
                 }
                 FROM_COMPUTING.fetch_add(1, Ordering::Relaxed);
@@ -117,9 +114,9 @@ impl Batch {
             } else {
                 FROM_BLOCKED.fetch_add(1, Ordering::Relaxed);
             }
-            hand_over(inside, p, victim.urgent, now);
+            hand_over(inside, p, std::mem::take(&mut urgent), now);
         }
-        served
+        urgent
     }
 }
 

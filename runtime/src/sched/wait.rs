@@ -161,7 +161,7 @@ impl Inside {
                 }
             }
             None => {
-                lists::lock(self).append_global(list);
+                lists::lock(self).append_woken(list);
                 wakeup::woken_outside();
             }
         }
@@ -192,7 +192,7 @@ impl Inside {
         match self.p() {
             Some(p) => self.push_next(p, g),
             None => {
-                lists::lock(self).push_global(g);
+                lists::lock(self).push_woken(g);
                 wakeup::woken_outside();
                 idle::wake_for_work(self);
             }

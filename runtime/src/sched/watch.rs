@@ -132,13 +132,14 @@ impl Monitor {
             return;
         }
         let forced = waits && delay::forces();
-        let computes = match self.files.look(m) {
+        let (computes, early) = match self.files.look(m) {
             ThreadState::Blocked => {
-                // (Nobody who blocks is delayed by losing its P at once.)
-                if for_how_long < BLOCKED_AFTER && !urgent && !forced {
+                let early = for_how_long < BLOCKED_AFTER;
+                // Who blocks loses nothing with its P.
+                if early && !urgent && !forced {
                     return;
                 }
-                false
+                (false, early && urgent)
             }
             ThreadState::Running => {
                 // CPU time, and not the clock on the wall: what the OS gives to
@@ -147,14 +148,14 @@ impl Monitor {
                 if !(asked && (by_slice || may_displace) || forced) {
                     return;
                 }
-                true
+                (true, !by_slice && !forced)
             }
             ThreadState::Unknown => {
                 if watch.stills.get() < STILL_LOOKS {
                     self.hurry = true;
                     return;
                 }
-                false
+                (false, false)
             }
         };
         if waits && !own && !retires {
@@ -165,7 +166,7 @@ impl Monitor {
             word,
             computes,
             for_work: (waits || urgent) && !retires,
-            urgent,
+            early,
             ran: watch.ran(now),
         });
     }
