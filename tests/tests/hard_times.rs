@@ -39,3 +39,13 @@ fn stacks_of_a_burst_are_given_back_while_all_are_idle() {
     let warm: u32 = r.out.trim().strip_prefix("warm ").unwrap().parse().unwrap();
     assert!(warm <= 256, "{r:?}");
 }
+
+#[test]
+fn with_all_threads_in_use_whoever_makes_calls_gives_way() {
+    assert_eq!(ran("capped").out, "has run\n");
+}
+
+#[test]
+fn a_thread_that_was_refused_is_asked_for_again_though_nothing_is_queued() {
+    assert_eq!(ran("refused_for_a_while").out, "has fired\n");
+}

@@ -125,6 +125,8 @@ pub(super) struct Monitor {
     pub(super) unclaimed: usize,
     pub(super) files: StateFiles,
     pub(super) batch: Batch,
+    /// No M rests: there is none for an idle P.
+    pub(super) nobody_rests: bool,
     /// Work waited beside an idle P at the last tick.
     waited: bool,
     /// The M that was looked at last, and whether any Stolen one was seen.
@@ -162,6 +164,7 @@ pub(crate) fn run() -> ! {
         unclaimed: 0,
         files: StateFiles::new(),
         batch: Batch::new(),
+        nobody_rests: false,
         waited: false,
         cursor: 0,
         stolen_seen: false,
@@ -188,7 +191,9 @@ impl Monitor {
         self.now = now;
         self.slice = start::time_slice() << u32::from(preempt::are_many_parked());
         self.hurry = self.watch_outside(inside);
-        let takers = theft::takers(inside);
+        let rested = theft::rested(inside);
+        let takers = rested + lists::bound_len();
+        self.nobody_rests = rested == 0;
         self.urgent |= ALARM.take_said();
         self.unclaimed = lists::global_len() + lists::bound_len();
         self.urgent &= lists::global_len() != 0;
@@ -215,9 +220,7 @@ impl Monitor {
         }
         self.serve_bound(inside);
         self.watch_stolen(inside);
-        if SLEEP.idle_now() < lists::procs() {
-            threads::see_to_a_spare(inside);
-        }
+        threads::see_to_a_spare(inside);
         steal::review_patience(now);
         self.hurry |= steal::is_patient();
         if now.saturating_sub(self.decayed_at) >= DECAY_EVERY {
@@ -244,7 +247,8 @@ impl Monitor {
             self.switches = switches;
             self.decays_left = DECAYS;
         }
-        if !all_idle || idle::there_is_work() {
+        // Nor does anybody watch timers and netpoll then.
+        if !all_idle || idle::there_is_work() || self.nobody_rests {
             self.idle_ticks = 0;
         } else if !self.hurry {
             self.idle_ticks += 1;

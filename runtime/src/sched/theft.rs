@@ -160,9 +160,10 @@ fn hand_over(inside: &mut Inside, p: &'static P, urgent: bool, now: Nanos) {
     }
 }
 
-/// How many Ms could take a P now.
-pub(super) fn takers(inside: &Inside) -> usize {
+/// How many Ms rest. They could take a P now, and so could those in the bound queue, where
+/// those that their handler has parked stand afterwards.
+pub(super) fn rested(inside: &Inside) -> usize {
     let mut lists = lists::lock(inside);
     lists.drain_preempted();
-    lists.spares() + lists::bound_len() + usize::from(lists.has_poller())
+    lists.spares() + usize::from(lists.has_poller())
 }

@@ -12,7 +12,7 @@
 
 use super::inside::Inside;
 use super::m::{self, M};
-use super::{deferral, lists, run, sys, tls};
+use super::{deferral, lists, run, sys, theft, tls};
 use crate::abort::OnUnwind;
 use crate::clock::{self, Nanos};
 use crate::config;
@@ -153,13 +153,11 @@ fn machine(m: &'static M) {
     m::give_slot_back(m);
 }
 
-/// By the monitor, while Ps are busy: sees to it that there is an M for the next P
-/// that has to be taken from its thread.
+/// By the monitor: sees to it that there is an M for the next P that has to be taken
+/// from its thread, and for timers and netpoll when all Ps are idle and an M was
+/// refused when they became so.
 pub(super) fn see_to_a_spare(inside: &Inside) {
-    let lists = lists::lock(inside);
-    let none = lists.spares() == 0 && !lists.has_poller();
-    drop(lists);
-    if none && STARTING.load(Ordering::Relaxed) == 0 {
+    if theft::rested(inside) == 0 && STARTING.load(Ordering::Relaxed) == 0 {
         want();
     }
 }

@@ -88,7 +88,7 @@ impl Monitor {
     pub(super) fn watch(&mut self, inside: &Inside, p: &'static P) {
         let Some((m, word)) = p.owner() else {
             // Idle, or on its way from one M to another.
-            self.look_again |= self.urgent;
+            self.look_again |= self.urgent && p.index < lists::procs();
             return;
         };
         let (now, watch) = (self.now, &m.watch);
@@ -97,8 +97,8 @@ impl Monitor {
         if still && (!self.late || look.inside) {
             watch.stills.set(watch.stills.get() + 1);
         }
-        // Beside an idle P whoever waits is served without us.
-        let crowded = lists::SLEEP.idle_now() == 0;
+        // Beside an idle P whoever waits is served without us, if there is an M for it.
+        let crowded = lists::SLEEP.idle_now() == 0 || self.nobody_rests;
         let own = p.has_work();
         // Who lives on this M is not served by taking its P.
         let at_home = m.home.waits();

@@ -1,7 +1,11 @@
 //! Programs in hard circumstances: forked, without threads, without a stderr.
 //! `hard_times ROLE`, run by `hard_times.rs` among the tests.
 
-use goweft::{Config, blocking, channel, run, runtime, spawn};
+use goweft::{Config, blocking, channel, run, runtime, spawn, time};
+use std::io::Read;
+use std::os::fd::FromRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -97,6 +101,102 @@ fn burst() {
     println!("warm {}", warm());
 }
 
+/// As many threads as there may be: one blocks, another makes calls all the time.
+fn capped() {
+    Config::new().max_threads(2).maxprocs(2).install().unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let (held, release) = mpsc::channel::<()>();
+    let (blocks, is_blocked) = mpsc::channel();
+    spawn(move || {
+        blocking(|| {
+            blocks.send(()).unwrap();
+            release.recv().unwrap_err();
+        })
+    });
+    is_blocked.recv().unwrap();
+    let (calls, has_called) = mpsc::sync_channel(1);
+    let stopped = stop.clone();
+    spawn(move || {
+        // There is room always: it never parks.
+        let (tx, rx) = channel::bounded(1);
+        while !stopped.load(Ordering::Relaxed) {
+            tx.send(()).unwrap();
+            rx.recv().unwrap();
+            let _ = calls.try_send(());
+        }
+    });
+    has_called.recv().unwrap();
+    // The number of threads is what it will be.
+    while runtime::metrics().threads < 2 {
+        thread::yield_now();
+    }
+    let (done, is_done) = mpsc::channel();
+    spawn(move || done.send(()).unwrap());
+    is_done.recv_timeout(Duration::from_secs(60)).unwrap();
+    stop.store(true, Ordering::Relaxed);
+    drop(held);
+    println!("has run");
+}
+
+/// How many bytes of address space this process has.
+fn address_space() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = pages.split(' ').next().unwrap().parse().unwrap();
+    // SAFETY: it only looks.
+    pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64
+}
+
+fn limit_address_space(soft: Option<u64>) {
+    // SAFETY: an rlimit is valid when zeroed, and the calls write and read one.
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        assert_eq!(libc::getrlimit(libc::RLIMIT_AS, &mut limit), 0);
+        limit.rlim_cur = soft.unwrap_or(limit.rlim_max);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_AS, &limit), 0);
+    }
+}
+
+/// All threads block, and another cannot be had at that moment. A timer that is set when
+/// one could be had again.
+fn refused_for_a_while() {
+    Config::new().maxprocs(1).install().unwrap();
+    run(|| ());
+    let mut ends = [0; 2];
+    // SAFETY: `ends` has room for two descriptors; they and stderr are ours.
+    let mut told = unsafe {
+        assert_eq!(libc::pipe(ends.as_mut_ptr()), 0);
+        assert_eq!(libc::dup2(ends[1], libc::STDERR_FILENO), 2);
+        std::fs::File::from_raw_fd(ends[0])
+    };
+    // Too little for a thread's stack.
+    limit_address_space(Some(address_space() + (100 << 10)));
+    let mut held = Vec::new();
+    for _ in 0..runtime::metrics().threads {
+        let (hold, release) = mpsc::channel::<()>();
+        let (blocks, is_blocked) = mpsc::channel();
+        held.push(hold);
+        spawn(move || {
+            blocking(|| {
+                blocks.send(()).unwrap();
+                release.recv().unwrap_err()
+            })
+        });
+        is_blocked.recv().unwrap();
+    }
+    let mut line = [0; 256];
+    let n = told.read(&mut line).unwrap();
+    assert!(line[..n].windows(7).any(|w| w == b"refuses"), "{line:?}");
+    while runtime::metrics().idle_procs != 1 {
+        thread::yield_now();
+    }
+    limit_address_space(None);
+    let (fire, fired) = mpsc::channel();
+    let _timer = time::after_func(Duration::from_millis(1), move || fire.send(()).unwrap());
+    fired.recv_timeout(Duration::from_secs(60)).unwrap();
+    drop(held);
+    println!("has fired");
+}
+
 fn main() {
     let role = std::env::args().nth(1).unwrap_or_default();
     match role.as_str() {
@@ -104,6 +204,8 @@ fn main() {
         "refused" => refused(),
         "stderr_gone" => stderr_gone(),
         "burst" => burst(),
+        "capped" => capped(),
+        "refused_for_a_while" => refused_for_a_while(),
         role => panic!("no role {role:?}"),
     }
 }
