@@ -334,6 +334,52 @@ fn a_hog_goes_on_where_it_was_with_all_that_it_had() {
     }
 }
 
+/// Those that give way before their slice is over are never asked to, and what their
+/// processor does at every 61st schedule only may be half a second away.
+#[test]
+fn one_that_was_stopped_goes_on_soon_beside_those_that_give_way_by_themselves() {
+    let _alone = alone(1);
+    let stop = Arc::new(AtomicBool::new(false));
+    let turns = Arc::new(AtomicU64::new(0));
+    let polite: Vec<_> = (0..2)
+        .map(|_| {
+            let (stop, turns) = (stop.clone(), turns.clone());
+            spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let until = Instant::now() + Duration::from_millis(2);
+                    while Instant::now() < until {
+                        spin_loop();
+                    }
+                    turns.fetch_add(1, Ordering::Relaxed);
+                    task::yield_now();
+                }
+            })
+        })
+        .collect();
+    let deadline = Instant::now() + WATCHDOG;
+    let hog = spawn({
+        let turns = turns.clone();
+        move || {
+            let (mut waits, mut seen) = (Vec::new(), turns.load(Ordering::Relaxed));
+            while waits.len() < 10 && Instant::now() < deadline {
+                let now = turns.load(Ordering::Relaxed);
+                if now != seen {
+                    waits.push(now - seen);
+                    seen = now;
+                }
+            }
+            waits
+        }
+    });
+    let mut waits = hog.join().unwrap();
+    stop.store(true, Ordering::Relaxed);
+    polite.into_iter().for_each(|p| p.join().unwrap());
+    waits.sort_unstable();
+    println!("turns of the others between two of a hog: {waits:?}");
+    assert_eq!(waits.len(), 10);
+    assert!(waits[8] < 35, "{waits:?}");
+}
+
 #[test]
 fn a_spinner_waits_for_one_that_is_not_running() {
     let _alone = alone(1);

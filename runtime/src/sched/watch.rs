@@ -31,6 +31,8 @@ const STILL_LOOKS: u32 = 5;
 /// What the monitor remembers of an M. Its fields are the monitor's alone.
 pub(crate) struct Watch {
     word: Cell<u64>,
+    /// When the word was first seen.
+    owns_since: Cell<Nanos>,
     switches: Cell<u64>,
     inside: Cell<bool>,
     /// Looks since then that saw the same.
@@ -65,8 +67,11 @@ impl Watch {
     /// Takes a look in. True: nothing has changed since the last one.
     fn update(&self, m: &'static M, word: Snapshot, look: Look, switches: u64, now: Nanos) -> bool {
         let same_word = self.word.get() == word.bits();
-        if !same_word || self.switches.get() != switches {
+        if !same_word {
             self.word.set(word.bits());
+            self.owns_since.set(now);
+        }
+        if !same_word || self.switches.get() != switches {
             self.switches.set(switches);
             self.slice_since.set(now);
             self.slice_cpu
@@ -117,6 +122,14 @@ impl Monitor {
         if ((waits || at_home) && over) || may_displace || retires {
             watch.asked.set(true);
             m.rt.ask();
+            p.call_attention();
+        }
+        // Goroutines that give way before their slice is over are not asked; 61 of them may
+        // take half a second. So the Ms that wait for a P go by age too, in turns.
+        let slice = start::time_slice();
+        let had_it = now.saturating_sub(watch.owns_since.get());
+        let overdue = now.saturating_sub(lists::bound_since()) >= 2 * slice;
+        if crowded && overdue && had_it >= slice {
             p.call_attention();
         }
         self.all_still &= still;
