@@ -160,7 +160,8 @@ pub(crate) fn take_given(m: &'static M) -> bool {
         return false;
     };
     m.own(p);
-    m.searching.set(m.woken_searching.get());
+    m.searching
+        .store(m.woken_searching.get(), Ordering::Relaxed);
     true
 }
 
@@ -310,7 +311,7 @@ pub(crate) fn spill_runnext(inside: &mut Inside, p: &'static P) {
 /// more, because those who submitted work meanwhile relied on it.
 #[inline]
 pub(crate) fn stop_searching(inside: &mut Inside, m: &'static M) {
-    if m.searching.replace(false) && SLEEP.found() {
+    if m.leave_search() && SLEEP.found() {
         wake_for_work(inside);
     }
 }
@@ -349,7 +350,7 @@ pub(crate) fn rest(inside: &mut Inside, m: &'static M) {
     }
     let place = take_place(&mut lists, m);
     drop(lists);
-    SLEEP.before_second_look(m.searching.replace(false));
+    SLEEP.before_second_look(m.leave_search());
     // Also without a P: submitters that saw us search relied on us, and a P that
     // stopped left its work to whoever has an idle one.
     if there_is_work() && leave_place(inside, m) {
@@ -394,7 +395,7 @@ fn leave_place(inside: &mut Inside, m: &'static M) -> bool {
     drop(lists);
     m.own(p);
     SLEEP.search();
-    m.searching.set(true);
+    m.searching.store(true, Ordering::Relaxed);
     monitor::wake_if_asleep();
     true
 }
@@ -416,7 +417,7 @@ pub(crate) fn poller_returns(inside: &mut Inside, m: &'static M, wants_p: bool) 
     lists.poller = ptr::null();
     drop(lists);
     m.own(p);
-    m.searching.set(false);
+    m.searching.store(false, Ordering::Relaxed);
     monitor::wake_if_asleep();
     true
 }

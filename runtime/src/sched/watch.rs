@@ -10,7 +10,7 @@ use super::monitor::Monitor;
 use super::p::P;
 use super::theft::Victim;
 use super::thread_state::ThreadState;
-use super::{lists, start, sys, wakeup};
+use super::{idle, lists, start, sys, wakeup};
 use crate::clock::Nanos;
 use crate::protocol::delay;
 use crate::protocol::mword::Snapshot;
@@ -25,6 +25,9 @@ const IDLE_AFTER: Nanos = 9_000_000;
 /// A thread inside spins for so long only if what it waits for is parked: one that the
 /// OS keeps from running, on a machine that is too small, comes back sooner.
 const STUCK_AFTER: Nanos = 100_000_000;
+/// One that was asked and calls the runtime now and then does so within this part of a
+/// slice: of its own time, which the OS may give it late.
+const HEARS_IN: Nanos = 20;
 /// Looks without a change that count as blocking where the OS does not say.
 const STILL_LOOKS: u32 = 5;
 
@@ -42,6 +45,7 @@ pub(crate) struct Watch {
     slice_cpu: Cell<Nanos>,
     /// It was asked to yield in this slice.
     asked: Cell<bool>,
+    /// The thread's clock when it was asked, or when it was first seen inside for long.
     /// For `stolen.rs`: the clock at the last look, when the signal was sent, and
     /// how often it was not answered.
     pub(super) cpu: Cell<Nanos>,
@@ -50,10 +54,14 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
+    /// The CPU time of the thread of `m`; 0 when it is gone.
+    fn clock(&self, m: &'static M) -> Nanos {
+        sys::cpu_time(m.tid.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
     /// The CPU time of the thread of `m` since the slice began.
     fn used(&self, m: &'static M) -> Nanos {
-        sys::cpu_time(m.tid.load(Ordering::Relaxed))
-            .map_or(0, |cpu| cpu.saturating_sub(self.slice_cpu.get()))
+        self.clock(m).saturating_sub(self.slice_cpu.get())
     }
 
     /// For how long the goroutine has had the P.
@@ -68,8 +76,7 @@ impl Watch {
             self.word.set(word.bits());
             self.switches.set(switches);
             self.slice_since.set(now);
-            self.slice_cpu
-                .set(sys::cpu_time(m.tid.load(Ordering::Relaxed)).unwrap_or(0));
+            self.slice_cpu.set(self.clock(m));
             self.asked.set(false);
         }
         if same_word && self.rt.get() == rt {
@@ -84,7 +91,7 @@ impl Watch {
 
 impl Monitor {
     /// One P. Notes what is to be stolen, and whether to look again soon.
-    pub(super) fn watch(&mut self, inside: &Inside, p: &'static P) {
+    pub(super) fn watch(&mut self, inside: &mut Inside, p: &'static P) {
         let Some((m, word)) = p.owner() else {
             // Idle, or on its way from one M to another.
             self.look_again |= self.urgent;
@@ -111,7 +118,9 @@ impl Monitor {
             p.shared.urgent.store(true, Ordering::Relaxed);
         }
         if (waits && over) || urgent || retires {
-            watch.asked.set(true);
+            if !watch.asked.replace(true) {
+                watch.cpu.set(watch.clock(m));
+            }
             m.ask.store(1, Ordering::Relaxed);
             p.call_attention();
         }
@@ -124,6 +133,8 @@ impl Monitor {
             self.inside_for_long(inside, m, for_how_long);
             return;
         }
+        // Held up by a destructor, outside.
+        idle::stop_searching(inside, m);
         if !waits && for_how_long < IDLE_AFTER {
             return;
         }
@@ -138,7 +149,11 @@ impl Monitor {
             ThreadState::Running => {
                 // CPU time, and not the clock on the wall: what the OS gives to
                 // others is not the goroutine's.
-                let by_slice = waits && over && watch.used(m) >= start::time_slice() / 2;
+                let slice = start::time_slice();
+                let by_slice = waits
+                    && over
+                    && watch.used(m) >= slice / 2
+                    && watch.clock(m).saturating_sub(watch.cpu.get()) >= slice / HEARS_IN;
                 if !(asked && (by_slice || urgent) || forced) {
                     return;
                 }
