@@ -168,7 +168,8 @@ pub(crate) fn take_given(m: &'static M) -> bool {
         return false;
     };
     m.own(p);
-    m.searching.set(m.woken_searching.get());
+    m.searching
+        .store(m.woken_searching.get(), Ordering::Relaxed);
     true
 }
 
@@ -367,7 +368,7 @@ pub(crate) fn spill_runnext(inside: &mut Inside, p: &'static P) {
 /// more, because those who submitted work meanwhile relied on it.
 #[inline]
 pub(crate) fn stop_searching(inside: &mut Inside, m: &'static M) {
-    if m.searching.replace(false) && SLEEP.found() {
+    if m.leave_search() && SLEEP.found() {
         wake_for_work(inside);
     }
 }
@@ -423,8 +424,8 @@ pub(crate) fn rest_first(inside: &mut Inside, m: &'static M) {
 }
 
 /// The second look, and sleep.
-fn rest_at(inside: &mut Inside, m: &'static M, place: Place) {
-    SLEEP.before_second_look(m.searching.replace(false));
+fn rest_at(inside: &mut Inside, m: &'static M, place: Rest) {
+    SLEEP.before_second_look(m.leave_search());
     // Also without a P: submitters that saw us search relied on us, and a P that
     // stopped left its work to whoever has an idle one.
     if there_is_work() && leave_place(inside, m) {
@@ -467,7 +468,7 @@ fn wait_for_home(inside: &mut Inside, mut lists: ShortGuard<'_, Lists>, m: &'sta
 
 /// `m` does not search any more, without having found anything.
 fn drop_search(inside: &mut Inside, m: &'static M) {
-    if m.searching.replace(false) {
+    if m.leave_search() {
         SLEEP.before_second_look(true);
         if there_is_work() {
             wake_for_work(inside);
@@ -511,7 +512,7 @@ fn leave_place(inside: &mut Inside, m: &'static M) -> bool {
     drop(lists);
     m.own(p);
     SLEEP.search();
-    m.searching.set(true);
+    m.searching.store(true, Ordering::Relaxed);
     monitor::wake_if_asleep();
     true
 }
@@ -554,7 +555,7 @@ pub(crate) fn poller_returns(inside: &mut Inside, m: &'static M, wants_p: bool) 
     lists.withdraw(m);
     drop(lists);
     m.own(p);
-    m.searching.set(false);
+    m.searching.store(false, Ordering::Relaxed);
     monitor::wake_if_asleep();
     Returned::HasP
 }

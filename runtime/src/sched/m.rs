@@ -69,8 +69,9 @@ pub(crate) struct M {
 
     /// The suspended scheduler loop on the thread's own stack.
     pub(crate) host: Cell<Option<Context>>,
-    /// It counts as a searcher.
-    pub(crate) searching: Cell<bool>,
+    /// It counts as a searcher. Set by this thread; cleared by it, or by the monitor, which
+    /// then has the searcher's place.
+    pub(crate) searching: AtomicBool,
     /// The claimer made it a searcher; under the scheduler's lock like `next_p`.
     pub(crate) woken_searching: Cell<bool>,
     /// Links in the spare or the bound list, under the scheduler's lock.
@@ -129,6 +130,14 @@ impl M {
             .store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
         self.rt.forget_ask();
         affinity::follow(self, p);
+    }
+}
+
+impl M {
+    /// It is no searcher any more. True: it was one, and the caller has its place.
+    #[inline]
+    pub(crate) fn leave_search(&self) -> bool {
+        self.searching.load(Ordering::Relaxed) && self.searching.swap(false, Ordering::Relaxed)
     }
 }
 

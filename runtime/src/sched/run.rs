@@ -35,7 +35,10 @@ pub(crate) fn run_machine(m: &'static M) {
         }
     }
     idle::give_p_on(&mut inside, m);
-    debug_assert!(!m.searching.get(), "it ran a goroutine last");
+    debug_assert!(
+        !m.searching.load(std::sync::atomic::Ordering::Relaxed),
+        "it ran a goroutine last"
+    );
     m::resign(m);
 }
 

@@ -6,6 +6,9 @@
 //! the victims are touched meanwhile; what was taken stands in an array on this
 //! stack until the M is inside again.
 //!
+//! Such a destructor may also block, or compute for long, and others rely on a searcher: the monitor
+//! gives its place to somebody else (`watch.rs`). It may go on searching then, without one.
+//!
 //! A searcher also takes a `runnext` that has been there, unchanged, for
 //! [`KEPT_WAITING`]: its waker computes on instead of parking.
 //!
@@ -50,11 +53,11 @@ pub(crate) fn search(inside: &mut Inside, m: &'static M, p: &'static P) -> Optio
     if p::count() == 1 {
         return None;
     }
-    if !m.searching.get() {
+    if !m.searching.load(Ordering::Relaxed) {
         if !SLEEP.try_search(lists::procs()) {
             return None;
         }
-        m.searching.set(true);
+        m.searching.store(true, Ordering::Relaxed);
     }
     let begin = clock::now();
     let patience = if is_patient() { PATIENCE } else { 0 };

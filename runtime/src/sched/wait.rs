@@ -262,6 +262,8 @@ impl Inside {
             return self.yield_with_thread(m, p);
         }
         p.counters().yields.add(1);
+        // The monitor sees by this that another goroutine has a slice of its own.
+        p.counters().switches.add(1);
         // SAFETY: as in `leave_for_next`; the host is suspended while `g` runs.
         unsafe { switch_to_host(m, commit_global, g) };
         self.refresh();

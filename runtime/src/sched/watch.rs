@@ -10,7 +10,7 @@ use super::monitor::Monitor;
 use super::p::P;
 use super::theft::Victim;
 use super::thread_state::ThreadState;
-use super::{lists, start, sys, wakeup};
+use super::{idle, lists, start, sys, wakeup};
 use crate::clock::Nanos;
 use crate::protocol::delay;
 use crate::protocol::mword::Snapshot;
@@ -25,6 +25,9 @@ const IDLE_AFTER: Nanos = 9_000_000;
 /// A thread inside spins for so long only if what it waits for is parked: one that the
 /// OS keeps from running, on a machine that is too small, comes back sooner.
 const STUCK_AFTER: Nanos = 100_000_000;
+/// One that was asked and calls the runtime now and then does so within this part of a
+/// slice: of its own time, which the OS may give it late.
+const HEARS_IN: Nanos = 20;
 /// Looks without a change that count as blocking where the OS does not say.
 const STILL_LOOKS: u32 = 5;
 
@@ -44,7 +47,8 @@ pub(crate) struct Watch {
     slice_cpu: Cell<Nanos>,
     /// It was asked to yield in this slice.
     asked: Cell<bool>,
-    /// For `stolen.rs`: whose thread this is about; the clock at the last look, when the signal was sent, and
+    /// The thread's clock when it was asked, or when it was first seen inside for long. For `stolen.rs`: whose
+    /// thread this is about; the clock at the last look, when the signal was sent, and
     /// how often it was not answered.
     pub(super) tid: Cell<i32>,
     pub(super) cpu: Cell<Nanos>,
@@ -53,10 +57,14 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
+    /// The CPU time of the thread of `m`; 0 when it is gone.
+    fn clock(&self, m: &'static M) -> Nanos {
+        sys::cpu_time(m.tid.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
     /// The CPU time of the thread of `m` since the slice began.
     fn used(&self, m: &'static M) -> Nanos {
-        sys::cpu_time(m.tid.load(Ordering::Relaxed))
-            .map_or(0, |cpu| cpu.saturating_sub(self.slice_cpu.get()))
+        self.clock(m).saturating_sub(self.slice_cpu.get())
     }
 
     /// For how long the goroutine has had the P.
@@ -74,8 +82,7 @@ impl Watch {
         if !same_word || self.switches.get() != switches {
             self.switches.set(switches);
             self.slice_since.set(now);
-            self.slice_cpu
-                .set(sys::cpu_time(m.tid.load(Ordering::Relaxed)).unwrap_or(0));
+            self.slice_cpu.set(self.clock(m));
             self.asked.set(false);
         }
         let same_place = self.inside.replace(look.inside) == look.inside;
@@ -90,7 +97,7 @@ impl Watch {
 
 impl Monitor {
     /// One P. Notes what is to be stolen, and whether to look again soon.
-    pub(super) fn watch(&mut self, inside: &Inside, p: &'static P) {
+    pub(super) fn watch(&mut self, inside: &mut Inside, p: &'static P) {
         let Some((m, word)) = p.owner() else {
             // Idle, or on its way from one M to another.
             self.look_again |= self.urgent && p.index < lists::procs();
@@ -120,7 +127,9 @@ impl Monitor {
         // Perhaps it gives way by itself before the next look, or is seen to block.
         self.look_again |= may_displace || (urgent && !still);
         if ((waits || at_home) && over) || may_displace || retires {
-            watch.asked.set(true);
+            if !watch.asked.replace(true) {
+                watch.cpu.set(watch.clock(m));
+            }
             m.rt.ask();
             p.call_attention();
         }
@@ -141,6 +150,8 @@ impl Monitor {
             self.inside_for_long(inside, m, for_how_long);
             return;
         }
+        // Held up by a destructor, outside.
+        idle::stop_searching(inside, m);
         if !waits && for_how_long < IDLE_AFTER {
             return;
         }
@@ -157,7 +168,10 @@ impl Monitor {
             ThreadState::Running => {
                 // CPU time, and not the clock on the wall: what the OS gives to
                 // others is not the goroutine's.
-                let by_slice = waits && over && watch.used(m) >= self.slice / 2;
+                let by_slice = waits
+                    && over
+                    && watch.used(m) >= self.slice / 2
+                    && watch.clock(m).saturating_sub(watch.cpu.get()) >= self.slice / HEARS_IN;
                 if !(asked && (by_slice || may_displace) || forced) {
                     return;
                 }

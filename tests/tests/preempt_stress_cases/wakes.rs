@@ -1,0 +1,111 @@
+//! Wakes that must not be late or lost: `runnext` beside idle Ps (S7), deadlines against
+//! events (S9).
+
+use crate::{DELAYS, Stress, compute, random};
+use goweft::{channel, select, spawn, sync, task};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// The waker makes no further call, so only the monitor and searchers see that it does not come
+/// to the one that it woke: at the monitor's next tick, 10 ms later at most when nothing else
+/// hurries it (step 12).
+#[test]
+fn one_that_is_woken_by_a_waker_that_computes_on_runs_at_the_next_tick() {
+    Stress::on(&[2, 4], "runnext", |stress| {
+        let mut late: Vec<Duration> = Vec::new();
+        while !stress.is_over() || late.len() < 50 {
+            let (tx, rx) = channel::bounded::<Instant>(0);
+            let waits = spawn(move || rx.recv().unwrap().elapsed());
+            let waker = spawn(move || {
+                // The receiver has come by now, or comes to a sender that waits.
+                task::sleep(Duration::from_micros(300));
+                tx.send(Instant::now()).unwrap();
+                compute(50_000);
+            });
+            late.push(waits.join().unwrap());
+            waker.join().unwrap();
+            stress.step();
+        }
+        late.sort();
+        let (half, most) = (late[late.len() / 2], late[late.len() * 9 / 10]);
+        println!("woken beside an idle processor: p50 {half:?}, p90 {most:?}");
+        assert!(DELAYS || half < Duration::from_millis(12), "{half:?}");
+    });
+}
+
+#[test]
+fn an_event_at_the_deadline_is_one_of_the_two() {
+    Stress::on_each("deadlines", |stress| {
+        let (tx, rx) = channel::bounded::<u64>(0);
+        let (sent, received) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let receivers: Vec<_> = (0..3)
+            .map(|i| {
+                let (rx, received, stress) = (rx.clone(), received.clone(), stress.clone());
+                spawn(move || {
+                    for n in 0.. {
+                        let wait = Duration::from_micros(random(i, n) % 200);
+                        let got = match n % 3 {
+                            0 => rx.recv_timeout(wait).ok(),
+                            1 => select! {
+                                recv(rx) -> got => got.ok(),
+                                default(wait) => None,
+                            },
+                            // A goroutine of its own for each: blocks are used again.
+                            _ => {
+                                let rx = rx.clone();
+                                spawn(move || rx.recv_timeout(wait).ok()).join().unwrap()
+                            }
+                        };
+                        match got {
+                            Some(n) => _ = received.fetch_add(n, Ordering::Relaxed),
+                            None if rx.is_closed() => return,
+                            None => {}
+                        }
+                        stress.step();
+                    }
+                })
+            })
+            .collect();
+        let count = sent.clone();
+        stress.turns(2, move |i, n| {
+            let wait = Duration::from_micros(random(i + 8, n) % 200);
+            if tx.send_timeout(n, wait).is_ok() {
+                count.fetch_add(n, Ordering::Relaxed);
+            }
+        });
+        drop(rx);
+        receivers.into_iter().for_each(|r| r.join().unwrap());
+        assert_eq!(
+            sent.load(Ordering::Relaxed),
+            received.load(Ordering::Relaxed)
+        );
+    });
+}
+
+/// Sleepers, parks with a deadline and conditions, all with times around those of their wakers.
+#[test]
+fn nobody_sleeps_on_after_both_its_deadline_and_its_waker() {
+    Stress::on_each("sleepers", |stress| {
+        let pair = Arc::new((sync::Mutex::new(0u64), sync::Condvar::new()));
+        stress.turns(6, move |i, n| {
+            let wait = Duration::from_micros(random(i, n) % 300);
+            match n % 3 {
+                0 => task::sleep(wait),
+                1 => {
+                    let parked = spawn(move || task::park_timeout(wait));
+                    task::sleep(Duration::from_micros(random(i, n) >> 16 & 0xff));
+                    parked.task().unpark();
+                    parked.join().unwrap();
+                }
+                _ => {
+                    let (lock, cond) = &*pair;
+                    let mut count = lock.lock();
+                    *count += 1;
+                    cond.notify_one();
+                    drop(cond.wait_timeout(count, wait));
+                }
+            }
+        });
+    });
+}
