@@ -18,7 +18,7 @@
 use super::g::GRef;
 use super::m::M;
 use super::p::P;
-use super::{idle, lists, tls};
+use super::{idle, lists, tls, wait};
 use crate::protocol::mword::State;
 use std::marker::PhantomData;
 use std::ptr;
@@ -160,7 +160,9 @@ impl Inside {
     /// parks in the receive.)
     #[inline]
     fn leave(&mut self) {
-        let Some(m) = self.m() else { return };
+        let Some(m) = self.m() else {
+            return leave_as_thread();
+        };
         // SAFETY: null or a P.
         if let Some(p) = unsafe { m.p.get().as_ref() }
             && p.queue.peek_next().is_some()
@@ -205,13 +207,33 @@ impl Drop for Inside {
     }
 }
 
-/// The monitor asked: let others run.
+/// The monitor asked: let others run. Or a wait was refused.
 #[cold]
 #[inline(never)]
 fn give_way(m: &'static M) {
     m.ask.store(0, Ordering::Relaxed);
+    // SAFETY: null or an address of a block.
+    let g = unsafe { GRef::from_nullable(m.g.get()) };
+    if g.is_some_and(|g| g.refused.replace(false)) {
+        panic_in_no_park();
+    }
     let mut inside = Inside::enter();
     inside.yield_to_global();
+}
+
+/// Of a thread that is no M.
+#[inline(never)]
+fn leave_as_thread() {
+    if wait::take_refused() {
+        panic_in_no_park();
+    }
+}
+
+/// A call that has to wait was made in `no_park`, and has undone what it began. The thread is
+/// outside.
+#[cold]
+fn panic_in_no_park() -> ! {
+    panic!("goweft: no_park: this call has to wait")
 }
 
 /// The goroutine that runs on this thread, without entering: its block is its
