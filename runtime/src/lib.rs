@@ -196,7 +196,8 @@ pub use goweft_macros::{go, main, select, test};
 pub use preempt_safe::PreemptSafe;
 #[cfg(not(loom))]
 pub use task::{
-    Builder, JoinHandle, Scope, ScopedJoinHandle, block_on, blocking, no_preempt, run, scope, spawn,
+    Builder, JoinHandle, Scope, ScopedJoinHandle, block_on, blocking, no_park, no_preempt, run,
+    scope, spawn,
 };
 
 /// What the macros expand to.

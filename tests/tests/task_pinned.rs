@@ -340,7 +340,10 @@ fn neighbours_take_turns_with_the_processor_s_own_queue() {
                 task::yield_now();
             }
         };
-        Builder::new().pinned(i % 2 == 0).spawn(body).unwrap()
+        Builder::new()
+            .pinned(i.is_multiple_of(2))
+            .spawn(body)
+            .unwrap()
     };
     let handles: Vec<_> = (0..6).map(spin).collect();
     let all_had = |n: usize| turns.iter().all(|t| t.load(Ordering::Relaxed) >= n);

@@ -318,7 +318,7 @@ impl<T> Channel<T> {
             // is left by settling, except behind a reservation.)
             Outcome::TimedOut
         };
-        if outcome != Outcome::TimedOut || deadline == TRY {
+        if outcome != Outcome::TimedOut || deadline == TRY || inside.refuses() {
             self.ring.end_wait(side);
             drop(queues);
             woken.wake(inside);

@@ -253,25 +253,26 @@ impl<T> Sender<T> {
     fn offer(&self, value: T, deadline: Nanos) -> Result<(), (Outcome, T)> {
         let mut value = ManuallyDrop::new(value);
         let slot: *mut T = &mut *value;
-        let outcome = match &self.flavor {
+        match &self.flavor {
             // SAFETY (all three): the slot holds a T, which is forgotten when it
             // was sent.
             SenderFlavor::Rendezvous(c) => {
                 let mut inside = Inside::enter();
                 // SAFETY: above.
-                unsafe { c.run(&mut inside, Side::Send, slot, deadline) }
+                let outcome = unsafe { c.run(&mut inside, Side::Send, slot, deadline) };
+                sent(inside, outcome, value)
             }
             SenderFlavor::Bounded(c) => {
                 let mut inside = Inside::enter();
                 // SAFETY: above.
-                unsafe { c.run(&mut inside, Side::Send, slot, deadline) }
+                let outcome = unsafe { c.run(&mut inside, Side::Send, slot, deadline) };
+                sent(inside, outcome, value)
             }
             // SAFETY: above.
-            SenderFlavor::Unbounded(c) => unsafe { c.send(slot) },
-        };
-        match outcome {
-            Outcome::Done => Ok(()),
-            _ => Err((outcome, ManuallyDrop::into_inner(value))),
+            SenderFlavor::Unbounded(c) => match unsafe { c.send(slot) } {
+                Outcome::Done => Ok(()),
+                outcome => Err((outcome, ManuallyDrop::into_inner(value))),
+            },
         }
     }
 
@@ -286,7 +287,8 @@ impl<T> Sender<T> {
             (SenderFlavor::Rendezvous(c), Token::Partner(partner)) => {
                 let mut inside = Inside::enter();
                 // SAFETY: the caller's promise; the slot holds a T.
-                unsafe { c.commit_send(&mut inside, partner, slot) }
+                let outcome = unsafe { c.commit_send(&mut inside, partner, slot) };
+                return sent(inside, outcome, value).map_err(|(_, value)| SendError(value));
             }
             (SenderFlavor::Bounded(c), Token::Credit) => {
                 let mut inside = Inside::enter();
@@ -618,11 +620,23 @@ impl<T> Receiver<T> {
     }
 }
 
+/// Leaves, and says what became of `value`, which was sent if `outcome` is `Done`. When leaving
+/// panics (a wait was refused), the value is dropped by the unwinding.
+#[inline]
+fn sent<T>(inside: Inside, outcome: Outcome, value: ManuallyDrop<T>) -> Result<(), (Outcome, T)> {
+    let result = match outcome {
+        Outcome::Done => Ok(()),
+        _ => Err((outcome, ManuallyDrop::into_inner(value))),
+    };
+    drop(inside);
+    result
+}
+
 /// Waits for nothing until `deadline`.
 #[cold]
 fn wait_in_vain(deadline: Nanos) -> Outcome {
     let mut inside = Inside::enter();
-    while deadline == NEVER || clock::now() < deadline {
+    while (deadline == NEVER || clock::now() < deadline) && !inside.refuses() {
         let waiter = inside.prepare(Side::Receive.reason());
         inside.park(waiter, deadline);
     }

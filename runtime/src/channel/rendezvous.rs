@@ -180,7 +180,8 @@ impl<T> Channel<T> {
                 inside.ready(partner);
                 return Outcome::Done;
             }
-            if state.of(side.other()).is_empty() && deadline == NEVER {
+            let nobody = state.of(side.other()).is_empty();
+            if nobody && deadline == NEVER && !inside.must_not_wait() {
                 let waiter = inside.prepare(side.reason());
                 let record = Record::single(waiter, slot.cast());
                 // SAFETY: it stays here until the verdict.
@@ -255,9 +256,22 @@ impl<T> Channel<T> {
                 inside.ready(partner);
                 return Outcome::Done;
             }
-            if met.is_none() && deadline == TRY {
+            if met.is_none() && (deadline == TRY || inside.refuses()) {
                 self.unlock(state);
                 woken.wake(inside);
+                return Outcome::TimedOut;
+            }
+            if let Some(found) = met
+                && inside.must_not_wait()
+            {
+                // Waiting for its partner's value is a wait too: it is let go.
+                let partner = found.give(Verdict::Retry);
+                self.unlock(state);
+                woken.wake(inside);
+                inside.ready(partner);
+                if deadline != TRY {
+                    inside.refuses();
+                }
                 return Outcome::TimedOut;
             }
             let waiter = inside.prepare(side.reason());
@@ -325,6 +339,12 @@ impl<T> Channel<T> {
             self.unlock(state);
             inside.ready(waiter);
             return Outcome::Done;
+        }
+        if inside.refuses() {
+            let waiter = found.resolve(Verdict::Retry);
+            self.unlock(state);
+            inside.ready(waiter);
+            return Outcome::TimedOut;
         }
         // A receive of the dynamic select: it takes the value later, from here.
         let waiter = inside.prepare(Side::Send.reason());
@@ -427,6 +447,13 @@ impl<T> Flavor for Channel<T> {
                 self.unlock(state);
                 woken.wake(inside);
                 return Some(Token::Partner(found.as_ptr()));
+            }
+            if inside.must_not_wait() {
+                let partner = found.give(Verdict::Retry);
+                self.unlock(state);
+                woken.wake(inside);
+                inside.ready(partner);
+                return None;
             }
             // Both are late. The sender evaluates its value first, and offers it.
             let waiter = inside.prepare(side.reason());

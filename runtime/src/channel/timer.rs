@@ -116,7 +116,7 @@ impl Channel {
             if state.closed {
                 return Outcome::Closed;
             }
-            if deadline == TRY || deadline <= now {
+            if deadline == TRY || deadline <= now || inside.refuses() {
                 return Outcome::TimedOut;
             }
             let until = deadline.min(state.when);

@@ -341,7 +341,7 @@ impl<T> Channel<T> {
         // While something is available nobody waits for it.
         // SAFETY: the caller's promise.
         let outcome = unsafe { state.step(slot, garbage) };
-        if outcome != Outcome::TimedOut || deadline == TRY {
+        if outcome != Outcome::TimedOut || deadline == TRY || inside.refuses() {
             self.publish(&state);
             return outcome;
         }

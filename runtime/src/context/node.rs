@@ -484,6 +484,9 @@ impl Node {
         }
         let reason = Side::Receive.reason();
         let mut inside = Inside::enter();
+        if inside.refuses() {
+            return Outcome::TimedOut;
+        }
         let waiter = inside.prepare(reason);
         let record = Record::single(waiter, ptr::null_mut());
         let mut tree = self.tree.lock(&inside);

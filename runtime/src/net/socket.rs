@@ -266,6 +266,10 @@ impl<S: AsFd> Socket<S> {
             ..
         } = *turn;
         let mut inside = Inside::enter();
+        if inside.refuses() {
+            drop(inside);
+            return Err(ErrorKind::WouldBlock.into());
+        }
         let waiter = inside.prepare(WaitReason::Io);
         let (who, ticket) = waiter.to_words();
         let named = goweft_netpoll::Waiter { who, ticket };

@@ -170,6 +170,12 @@ impl Limiter {
         if delay.is_zero() {
             return Ok(());
         }
+        if Inside::enter().must_not_wait() {
+            // In `no_park`: no tokens are taken, and leaving panics.
+            reservation.cancel();
+            Inside::enter().refuses();
+            return Ok(());
+        }
         match ctx.done().recv_timeout(delay) {
             Err(RecvTimeoutError::Timeout) => Ok(()),
             _ => {

@@ -130,6 +130,8 @@ pub(crate) struct G {
     pub(crate) no_preempt: Cell<bool>,
     /// In `no_park`: it must not wait, and does not leave its thread. Written by the goroutine.
     pub(crate) no_park: Cell<bool>,
+    /// A wait was refused to it in `no_park`: it panics when it leaves the runtime. Its own.
+    pub(crate) refused: Cell<bool>,
     /// It waits, or waited last, with its thread asleep under it, and is woken by waking that.
     /// Written by its thread before the wait is committed.
     pub(crate) with_thread: Cell<bool>,

@@ -18,7 +18,7 @@
 use super::g::GRef;
 use super::m::M;
 use super::p::P;
-use super::wait::owned;
+use super::wait::{self, owned};
 use super::{idle, lists, tls};
 use crate::protocol::barrier;
 use crate::protocol::delay;
@@ -164,7 +164,9 @@ impl Inside {
     /// parks in the receive.)
     #[inline]
     fn leave(&mut self) {
-        let Some(m) = self.m() else { return };
+        let Some(m) = self.m() else {
+            return leave_as_thread();
+        };
         let p = owned(m);
         if p.queue.peek_next().is_some() {
             if p.runnext_is_new.get() {
@@ -219,15 +221,38 @@ fn bump(m: &M) {
     }
 }
 
-/// The monitor left notes: it looked, or asked to let others run.
+/// There are notes: the monitor looked, or asked to let others run, or a wait was refused.
 #[cold]
 #[inline(never)]
 fn heed(m: &'static M) {
-    if !m.rt.take_notes() || m.g.get().is_null() {
+    let asked = m.rt.take_notes();
+    // SAFETY: null or an address of a block.
+    let Some(g) = (unsafe { GRef::from_nullable(m.g.get()) }) else {
+        return;
+    };
+    if g.refused.replace(false) {
+        panic_in_no_park();
+    }
+    if !asked {
         return;
     }
     let mut inside = Inside::enter();
     inside.yield_to_global();
+}
+
+/// Of a thread that is no M.
+#[inline(never)]
+fn leave_as_thread() {
+    if wait::take_refused() {
+        panic_in_no_park();
+    }
+}
+
+/// A call that has to wait was made in `no_park`, and has undone what it began. The thread is
+/// outside.
+#[cold]
+fn panic_in_no_park() -> ! {
+    panic!("goweft: no_park: this call has to wait")
 }
 
 /// The goroutine that runs on this thread, without entering: its block is its

@@ -95,6 +95,38 @@ impl Inside {
         }
     }
 
+    /// Whether the caller may not wait, because it is in `no_park`. What would wait then ends as if its
+    /// deadline had passed, if it has to end; most callers want [`refuses`](Self::refuses).
+    pub(crate) fn must_not_wait(&self) -> bool {
+        let is_set = match self.g() {
+            Some(g) => g.no_park.get(),
+            None => NO_PARK.get(),
+        };
+        // One that panicked in `no_park` and waits in a drop keeps its thread to itself anyhow.
+        is_set && !std::thread::panicking()
+    }
+
+    /// Asked before each wait. True: the caller may not wait. It takes back what it has done, as
+    /// when its deadline has passed, and leaves the runtime; there it panics, when this
+    /// `Inside` is dropped.
+    #[inline]
+    pub(crate) fn refuses(&mut self) -> bool {
+        self.must_not_wait() && self.refuse()
+    }
+
+    #[cold]
+    fn refuse(&mut self) -> bool {
+        match (self.m(), self.g()) {
+            (Some(m), Some(g)) => {
+                g.refused.set(true);
+                // Has `leave` look.
+                m.rt.ask();
+            }
+            _ => REFUSED.set(true),
+        }
+        true
+    }
+
     /// The wait that `prepare` began is not needed after all.
     #[inline]
     pub(crate) fn cancel(&mut self, waiter: Waiter) {
@@ -543,7 +575,26 @@ fn requeue(g: GRef) {
     idle::wake_for_work(&mut inside);
 }
 
+/// The goroutine or plain thread that calls is in `no_park` from now on, or is not. What was before.
+#[inline(never)]
+pub(crate) fn set_no_park(on: bool) -> bool {
+    match super::current_g() {
+        Some(g) => g.no_park.replace(on),
+        None => NO_PARK.replace(on),
+    }
+}
+
+/// Whether a wait was refused to this plain thread since it last asked.
+#[inline(never)]
+pub(super) fn take_refused() -> bool {
+    REFUSED.replace(false)
+}
+
 thread_local! {
+    /// This plain thread is in `no_park`.
+    static NO_PARK: Cell<bool> = const { Cell::new(false) };
+    /// A wait was refused to it: it panics when it leaves the runtime.
+    static REFUSED: Cell<bool> = const { Cell::new(false) };
     /// The block with which a plain thread waits. Without a destructor, so that
     /// destructors of other thread-locals may wait too.
     static THREAD_BLOCK: Cell<*mut g::G> = const { Cell::new(ptr::null_mut()) };

@@ -66,6 +66,10 @@ impl Barrier {
     pub fn wait(&self) -> BarrierWaitResult {
         let mut inside = Inside::enter();
         let mut here = self.here.lock(&inside);
+        if here.count + 1 < self.size && inside.refuses() {
+            // Leaving panics; nobody has come.
+            return BarrierWaitResult(false);
+        }
         here.count += 1;
         if here.count < self.size {
             let reason = WaitReason::Barrier;

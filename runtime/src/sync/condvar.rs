@@ -184,6 +184,8 @@ impl Condvar {
     /// Whether a notification came before `deadline`. The mutex is locked again.
     fn wait_until<T: ?Sized>(&self, guard: &MutexGuard<'_, T>, deadline: Nanos) -> bool {
         let mutex = guard.raw();
+        // In `no_park` here, where the mutex is locked: its guard unlocks it.
+        Inside::enter().refuses();
         if deadline != NEVER && deadline <= clock::now() {
             // Whoever waits for the mutex gets a chance, as it would otherwise.
             mutex.unlock();

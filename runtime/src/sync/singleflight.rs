@@ -227,8 +227,9 @@ impl<K: Hash + Eq, V> Leader<K, V> {
 
     /// From here on nobody follows: whether somebody does, and who by channel.
     fn close(&mut self) -> (bool, Vec<Sender<(V, bool)>>) {
-        self.closed = true;
         let mut calls = self.calls.lock();
+        // Not before: in `no_park` the lock may be refused.
+        self.closed = true;
         // Unless it was forgotten: then another one may be there.
         let listed = calls
             .get(&self.call.key)

@@ -12,7 +12,8 @@ use crate::lock::{ShortGuard, ShortLock};
 use crate::sched::{Inside, WaitReason};
 
 /// Waits at the end of a queue behind `lock`, which the caller holds as `guard`, until
-/// somebody gives a verdict. None: `deadline` came first. `slot` is for whoever takes the
+/// somebody gives a verdict. None: `deadline` came first, or the wait was refused, and leaving
+/// panics. `slot` is for whoever takes the
 /// record out.
 pub(super) fn wait<Q>(
     inside: &mut Inside,
@@ -23,7 +24,7 @@ pub(super) fn wait<Q>(
     reason: WaitReason,
     deadline: Nanos,
 ) -> Option<Verdict> {
-    if deadline != NEVER && clock::now() >= deadline {
+    if (deadline != NEVER && clock::now() >= deadline) || inside.refuses() {
         return None;
     }
     let waiter = inside.prepare(reason);
@@ -46,6 +47,9 @@ pub(super) fn wait_with<Q>(
     reason: WaitReason,
     done: &dyn Flavor,
 ) -> Option<Verdict> {
+    if inside.refuses() {
+        return None;
+    }
     let mut waiter = inside.prepare(reason);
     let record = Record::single(waiter, slot);
     // SAFETY: it stays here until the verdict, or until it is unlinked below.

@@ -69,6 +69,9 @@ impl Signal {
     fn wait(&self) {
         while self.state.swap(IDLE, Ordering::Acquire) != WOKEN {
             let mut inside = Inside::enter();
+            if inside.refuses() {
+                return;
+            }
             let waiter = inside.prepare(WaitReason::BlockOn);
             let (who, ticket) = waiter.to_words();
             self.who.store(who, Ordering::Relaxed);

@@ -98,6 +98,11 @@ impl Completion {
             // A waker from an earlier poll.
             drop(self.retract());
             let mut inside = Inside::enter();
+            if inside.refuses() {
+                // Leaving panics. (A scope and `run`, whose goroutines borrow, have refused at
+                // their beginning.)
+                return;
+            }
             let waiter = inside.prepare(reason);
             // SAFETY: Running or Done: the slot is ours, and holds nothing that
             // would have to be dropped, for we took it.

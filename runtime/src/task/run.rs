@@ -3,6 +3,7 @@
 use super::Exited;
 use super::builder::refused;
 use super::completion::Completion;
+use super::task::refuse_in_no_park;
 use super::unwind::{self, Fate};
 use super::{exit, local};
 use crate::sched::WaitReason;
@@ -63,6 +64,7 @@ where
     F: FnOnce() -> T + Send,
     T: Send,
 {
+    refuse_in_no_park();
     let shared = Shared {
         completion: Completion::new(),
         result: UnsafeCell::new(None),

@@ -12,7 +12,7 @@
 use super::builder::{Builder, launch_job, refused};
 use super::completion::Completion;
 use super::packet::{Outcome, packet};
-use super::task::{Task, TaskId};
+use super::task::{Task, TaskId, refuse_in_no_park};
 use crate::sched::WaitReason;
 use std::fmt;
 use std::io;
@@ -94,6 +94,7 @@ pub fn scope<'env, F, T>(f: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
+    refuse_in_no_park();
     let scope = Scope {
         shared: Shared {
             running: AtomicUsize::new(1),

@@ -183,7 +183,10 @@ fn thread_id() -> TaskId {
 pub fn park() {
     match current_g() {
         Some(g) => park_until(g, NEVER),
-        None => thread::park(),
+        None => {
+            refuse_in_no_park();
+            thread::park();
+        }
     }
 }
 
@@ -191,7 +194,10 @@ pub fn park() {
 pub fn park_timeout(timeout: Duration) {
     match current_g() {
         Some(g) => park_until(g, clock::after(timeout)),
-        None => thread::park_timeout(timeout),
+        None => {
+            refuse_in_no_park();
+            thread::park_timeout(timeout);
+        }
     }
 }
 
@@ -207,6 +213,9 @@ fn park_until(g: GRef, deadline: Nanos) {
             return;
         }
         let mut inside = Inside::enter();
+        if inside.refuses() {
+            return;
+        }
         let waiter = inside.prepare(WaitReason::Park);
         if !step(EMPTY, PARKED) {
             inside.cancel(waiter);
@@ -247,6 +256,12 @@ fn unpark(g: GRef, id: u64) {
     }
 }
 
+/// Panics in `no_park`: for what waits without the scheduler, or must not be begun if it may
+/// not wait in the end.
+pub(super) fn refuse_in_no_park() {
+    Inside::enter().refuses();
+}
+
 /// Lets other goroutines run first, if any are waiting to.
 #[doc(alias = "Gosched")]
 pub fn yield_now() {
@@ -263,11 +278,15 @@ pub fn sleep(d: Duration) {
         return;
     }
     if !is_goroutine() {
+        refuse_in_no_park();
         return thread::sleep(d);
     }
     let deadline = clock::after(d);
     while clock::now() < deadline {
         let mut inside = Inside::enter();
+        if inside.refuses() {
+            return;
+        }
         let waiter = inside.prepare(WaitReason::Sleep);
         inside.park(waiter, deadline);
     }

@@ -60,6 +60,9 @@ pub fn sleep_until(deadline: Instant) {
     }
     let mut inside = Inside::enter();
     loop {
+        if inside.refuses() {
+            return;
+        }
         let waiter = inside.prepare(WaitReason::Sleep);
         inside.park(waiter, deadline);
         if clock::now() >= deadline {

@@ -76,7 +76,7 @@ pub(crate) fn select(
         if let Some(chosen) = select.try_all(inside) {
             return Some(chosen);
         }
-        if deadline == TRY || (deadline != NEVER && clock::now() >= deadline) {
+        if deadline == TRY || (deadline != NEVER && clock::now() >= deadline) || inside.refuses() {
             return None;
         }
         let Some(case) = select.wait(inside, deadline) else {
@@ -111,7 +111,7 @@ pub(crate) fn ready(
                 return Some(i);
             }
         }
-        if deadline == TRY || (deadline != NEVER && clock::now() >= deadline) {
+        if deadline == TRY || (deadline != NEVER && clock::now() >= deadline) || inside.refuses() {
             return None;
         }
         if let Some(case) = select.wait(inside, deadline)

@@ -83,7 +83,7 @@ impl Raw {
                 return true;
             }
             let now = clock::now();
-            if deadline <= now {
+            if deadline <= now || inside.refuses() {
                 // A wake-up that we do not use belongs to the next one.
                 let next = match woken && self.word.woken_gives_up() {
                     true => self.wake_next(&mut queue),
