@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+/// Whether an emulator runs the tests, which says so in this variable (`.ci/aarch64`).
+pub fn is_emulated() -> bool {
+    std::env::var_os("GOWEFT_STACKS_TEST_RUNNER").is_some()
+}
+
 /// The calling thread's number.
 pub fn gettid() -> i32 {
     // SAFETY: it has no arguments.

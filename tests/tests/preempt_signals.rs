@@ -3,6 +3,7 @@
 
 use goweft_tests::pressure::{WATCHDOG, wait_until};
 use goweft_tests::scenario::{self, Ran};
+use goweft_tests::sys::is_emulated;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
@@ -26,7 +27,9 @@ fn overflow_report(role: &str) -> Ran {
         r.err.contains("has overflowed its stack of 64 KiB"),
         "{r:?}"
     );
-    assert!(r.err.contains("descend"), "it has a backtrace: {r:?}");
+    // An emulator may not be done with the symbols in the three seconds that there are.
+    let symbols = r.err.contains("descend") || (is_emulated() && r.err.contains("(gave up)"));
+    assert!(symbols, "it has a backtrace: {r:?}");
     r
 }
 
@@ -136,6 +139,10 @@ fn a_process_that_is_stopped_and_continued_all_the_time_goes_on() {
 }
 
 fn gdb(args: &[&str]) -> Option<String> {
+    if is_emulated() {
+        println!("left out: gdb would debug the emulator");
+        return None;
+    }
     let mut command = Command::new("gdb");
     command.args(["-nx", "-batch", "-ex", "set confirm off"]);
     command.args(["-ex", "handle SIGURG nostop noprint pass"]);
