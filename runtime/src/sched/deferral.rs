@@ -37,7 +37,7 @@
 //! one that is panicking does (step 8, bound), and the two calls have to be made
 //! through [`defer_here`] and [`allow_here`].
 
-use crate::sys;
+use super::preempt;
 use std::sync::atomic::{AtomicU32, Ordering, compiler_fence};
 
 /// The words of one thread.
@@ -130,7 +130,7 @@ pub(crate) fn prepare_thread() {
 #[inline(never)]
 fn ask_again() {
     HERE.with(|here| here.asked.store(0, Ordering::Relaxed));
-    sys::preempt_self();
+    preempt::send_again();
 }
 
 #[cfg(test)]
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn what_was_put_off_is_asked_for_once_more_at_the_outermost_allow() {
         // Blocked, so that it stays pending where it can be seen.
-        let signal = sys::test::PreemptBlocked::new();
+        let signal = crate::sys::test::PreemptBlocked::new();
         let outer = defer();
         put_off();
         put_off();
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn nothing_is_sent_when_nothing_was_put_off() {
-        let signal = sys::test::PreemptBlocked::new();
+        let signal = crate::sys::test::PreemptBlocked::new();
         for _ in 0..1_000 {
             let before = defer_here();
             allow_here(before);

@@ -56,6 +56,10 @@ pub(crate) struct M {
     /// The word for which the monitor sent SIGURG, or 0. Set by the monitor,
     /// cleared by this thread's handler.
     pub(crate) req: AtomicU64,
+    /// How often it was sent, and how many of these have come to the handler, as counts that
+    /// wrap. The second is the handler's.
+    pub(crate) sent: AtomicU32,
+    pub(crate) come: Cell<u32>,
     /// The link in the stack of the preempted.
     pub(crate) next_preempted: atomic::AtomicU32,
     /// It is parked in its handler. Written by this thread.

@@ -65,9 +65,13 @@ pub(super) fn install() -> io::Result<()> {
 unsafe extern "C" fn on_signal(signal: c_int, info: *mut sys::SigInfo, context: *mut c_void) {
     let errno = sys::errno();
     delay::here();
-    let ours = m::of_tid(crate::sys::gettid()).filter(|m| is_requested(m));
+    let here = m::of_tid(crate::sys::gettid());
+    // SAFETY: the kernel's own.
+    let ours = here.filter(|m| unsafe { sys::is_from_here(info) } && is_expected(m));
     match ours {
-        Some(m) => park(m),
+        Some(m) if is_requested(m) => park(m),
+        // It came too late for what it was sent for.
+        Some(_) => {}
         None => {
             if let Some(before) = BEFORE.get() {
                 // SAFETY: the kernel's own arguments.
@@ -76,6 +80,32 @@ unsafe extern "C" fn on_signal(signal: c_int, info: *mut sys::SigInfo, context: 
         }
     }
     sys::set_errno(errno);
+}
+
+/// Has the thread of `m` run the handler. By anybody.
+pub(super) fn send(m: &M) {
+    m.sent.fetch_add(1, Ordering::Release);
+    sys::send(m.tid.load(Ordering::Relaxed));
+}
+
+/// As [`send`], by the thread itself. (One that is no M was never sent any.)
+pub(super) fn send_again() {
+    match m::of_tid(crate::sys::gettid()) {
+        Some(m) => send(m),
+        None => crate::sys::preempt_self(),
+    }
+}
+
+/// By the handler: whether one of those that were sent to `m` has not come yet. This is it, then, or
+/// another one of this process's that was sent just then.
+fn is_expected(m: &M) -> bool {
+    let (sent, come) = (m.sent.load(Ordering::Acquire), m.come.get());
+    // The system makes one of those that come too close on each other, and at most one is on its
+    // way while this one is being handled.
+    let missing = sent.wrapping_sub(come);
+    m.come
+        .set(sent.wrapping_sub(missing.saturating_sub(1).min(1)));
+    missing != 0
 }
 
 /// Whether the monitor sent it for what the M has lost now.

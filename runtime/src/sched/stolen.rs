@@ -28,7 +28,7 @@ pub(super) fn request(m: &'static M, stolen: Snapshot, now: Nanos) {
     m.watch.requested_at.set(now);
     m.req.store(stolen.bits(), Ordering::Release);
     delay::here();
-    sys::send(m.tid.load(Ordering::Relaxed));
+    preempt::send(m);
 }
 
 impl Monitor {

@@ -109,6 +109,15 @@ pub(super) fn send(tid: i32) {
     unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, SIGNAL) };
 }
 
+/// Whether a signal was sent by this process to one of its threads.
+///
+/// # Safety
+/// `info` is the kernel's.
+pub(super) unsafe fn is_from_here(info: *const SigInfo) -> bool {
+    // SAFETY: the caller's promise; a signal with this code has a sender.
+    unsafe { (*info).si_code == libc::SI_TKILL && (*info).si_pid() == libc::getpid() }
+}
+
 /// The calling thread's `errno`.
 pub(super) fn errno() -> c_int {
     // SAFETY: it is always there.
