@@ -19,7 +19,7 @@
 //! 1. Which slot's guard holds the address? None: step 5.
 //! 2. The first thread to get here reports; others wait for the end.
 //! 3. Write what `describe` says, the numbers, the raw addresses.
-//! 4. Write the symbols, three seconds at most. Abort.
+//! 4. Write the symbols; no longer than three seconds without getting on, or thirty. Abort.
 //! 5. The handler there was before: a function is called; the default is put back,
 //!    and the faulting instruction, run again, ends the process.
 

@@ -4,6 +4,7 @@
 use std::ffi::c_int;
 use std::io;
 use std::ptr;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 pub(super) use libc::{
     SA_NODEFER, SA_ONSTACK, SA_RESTART, SA_SIGINFO, SIG_DFL, SIG_IGN, SIGBUS, SIGSEGV, sigaction,
@@ -106,13 +107,36 @@ pub(super) fn write_stderr(mut bytes: &[u8]) {
     }
 }
 
-/// Aborts the process in `seconds`, whatever it does until then.
+/// Aborts the process when the calling thread has got nowhere for `seconds`, or has not ended
+/// it in ten times that: it may wait for a lock that is never released, and it may also have to
+/// share its CPU with many.
 pub(super) fn abort_after(seconds: u32) {
-    /// Async-signal-safe.
+    static SECONDS: AtomicU32 = AtomicU32::new(0);
+    static CLOCK: AtomicI32 = AtomicI32::new(0);
+    static USED: AtomicU64 = AtomicU64::new(0);
+    static ROUNDS: AtomicU32 = AtomicU32::new(0);
+    /// Less CPU time than this in `seconds` is nowhere, in ns.
+    const NOWHERE: u64 = 10_000_000;
+
+    /// Async-signal-safe, and run by any thread.
     unsafe extern "C" fn give_up(_: c_int, _: *mut siginfo_t, _: *mut libc::c_void) {
+        let used = cpu_time(CLOCK.load(Ordering::Relaxed));
+        let got_on = used.saturating_sub(USED.swap(used, Ordering::Relaxed)) > NOWHERE;
+        if got_on && ROUNDS.fetch_add(1, Ordering::Relaxed) < 9 {
+            // SAFETY: no memory is involved.
+            unsafe { libc::alarm(SECONDS.load(Ordering::Relaxed)) };
+            return;
+        }
         write_stderr(b"  (gave up)\n");
         abort();
     }
+    SECONDS.store(seconds, Ordering::Relaxed);
+    let mut clock = 0;
+    // SAFETY: the thread lives, and the clock's number is written to a local. (If there is none, 0 is
+    // the clock on the wall, which always gets on.)
+    unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &mut clock) };
+    CLOCK.store(clock, Ordering::Relaxed);
+    USED.store(cpu_time(clock), Ordering::Relaxed);
     // SAFETY: all zeroes is a valid action and a valid mask, filled in below.
     unsafe {
         let action = handler_action(give_up, &std::mem::zeroed());
@@ -123,6 +147,17 @@ pub(super) fn abort_after(seconds: u32) {
         libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, ptr::null_mut());
         libc::alarm(seconds);
     }
+}
+
+/// What a clock of a thread says, in ns.
+fn cpu_time(clock: libc::clockid_t) -> u64 {
+    // SAFETY: all zeroes is a valid time, which the call fills in.
+    let time = unsafe {
+        let mut time: libc::timespec = std::mem::zeroed();
+        libc::clock_gettime(clock, &mut time);
+        time
+    };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// Ends the process with SIGABRT.
