@@ -412,6 +412,18 @@ pub(crate) fn rest(inside: &mut Inside, m: &'static M) {
     }
     let place = take_place(&mut lists, m);
     drop(lists);
+    rest_at(inside, m, place);
+}
+
+/// As `rest`, for an M whose thread has just come up.
+pub(crate) fn rest_first(inside: &mut Inside, m: &'static M) {
+    let place = take_place(&mut lists::lock(inside), m);
+    threads::one_is_up();
+    rest_at(inside, m, place);
+}
+
+/// The second look, and sleep.
+fn rest_at(inside: &mut Inside, m: &'static M, place: Rest) {
     SLEEP.before_second_look(m.searching.replace(false));
     // Also without a P: submitters that saw us search relied on us, and a P that
     // stopped left its work to whoever has an idle one.

@@ -26,7 +26,7 @@ pub(crate) fn run_machine(m: &'static M) {
     // SAFETY: a new M is inside from its start, and this loop is its only one.
     let mut inside = std::mem::ManuallyDrop::new(unsafe { Inside::resume() });
     // Without a P: takes its place, and looks for work once before it sleeps.
-    idle::rest(&mut inside, m);
+    idle::rest_first(&mut inside, m);
     loop {
         match find(&mut inside, m) {
             Some(g) => run(&mut inside, m, g),

@@ -28,7 +28,7 @@ use std::thread;
 static WANTED: AtomicU32 = AtomicU32::new(0);
 /// Threads there are, or that are being made.
 static THREADS: Mutex<usize> = Mutex::new(0);
-/// Made, and not yet among those that can be given a P.
+/// Being made, and not yet among those that can be given a P.
 static STARTING: AtomicUsize = AtomicUsize::new(0);
 
 /// How long no thread is asked for after the system refused one, in ns.
@@ -105,13 +105,15 @@ fn make_machine() -> io::Result<()> {
             "max_threads is reached",
         ));
     }
+    // First: as soon as there is a slot, the monitor looks whether an M is on its way.
+    STARTING.fetch_add(1, Ordering::AcqRel);
     let Some(slot) = m::new_slot() else {
+        STARTING.fetch_sub(1, Ordering::AcqRel);
         return Err(io::Error::new(
             io::ErrorKind::QuotaExceeded,
             "the table of threads is full",
         ));
     };
-    STARTING.fetch_add(1, Ordering::AcqRel);
     let made = thread::Builder::new()
         .name(format!("goweft-{}", slot.index.get()))
         .stack_size(256 * 1024)
@@ -142,7 +144,6 @@ fn machine(m: &'static M) {
     m::enroll(m);
     sys::unblock_signal();
     m.rt.init_inside();
-    STARTING.fetch_sub(1, Ordering::AcqRel);
     run::run_machine(m);
     // A goroutine has ended locked. This is a plain thread now, and stays one for the
     // destructors of its thread-locals.
@@ -153,11 +154,17 @@ fn machine(m: &'static M) {
     m::give_slot_back(m);
 }
 
+/// An M has taken its place among those that rest, and looks for work next.
+pub(super) fn one_is_up() {
+    STARTING.fetch_sub(1, Ordering::AcqRel);
+}
+
 /// By the monitor: sees to it that there is an M for the next P that has to be taken
 /// from its thread, and for timers and netpoll when all Ps are idle and an M was
 /// refused when they became so.
 pub(super) fn see_to_a_spare(inside: &Inside) {
-    if theft::rested(inside) == 0 && STARTING.load(Ordering::Relaxed) == 0 {
+    // In this order: one that is up has taken its place before it stopped counting.
+    if m::count() != 0 && STARTING.load(Ordering::Acquire) == 0 && theft::rested(inside) == 0 {
         want();
     }
 }
