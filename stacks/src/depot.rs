@@ -16,8 +16,9 @@
 //! ones cold.
 
 use crate::class::{self, Class};
+use crate::exhausted::Exhausted;
 use crate::list::List;
-use crate::policy::{self, GuardKind};
+use crate::policy;
 use crate::slab::{self, Slab, Slot};
 use crate::spin::Spin;
 use crate::{sys, trim};
@@ -62,7 +63,7 @@ unsafe impl Send for Free {}
 static DEPOTS: [Depot; class::COUNT] = [const { Depot::new() }; class::COUNT];
 
 /// Slots carved in all classes, for the limit on mappings.
-static CARVED: AtomicUsize = AtomicUsize::new(0);
+pub(crate) static CARVED: AtomicUsize = AtomicUsize::new(0);
 
 #[inline]
 pub(crate) fn of(class: Class) -> &'static Depot {
@@ -156,7 +157,7 @@ impl Depot {
 
     /// Makes room until `n` more can be reserved, and reserves them.
     #[cold]
-    pub(crate) fn grow_and_reserve(&self, class: Class, n: usize) -> io::Result<()> {
+    pub(crate) fn grow_and_reserve(&self, class: Class, n: usize) -> Result<(), Exhausted> {
         let mut trimmed = false;
         loop {
             let done = {
@@ -177,7 +178,7 @@ impl Depot {
             };
             // Pressure: give back what lies about and try once more.
             if trimmed || trim::trim() == 0 {
-                return Err(explain(class, &done));
+                return Err(Exhausted::new(class, &done));
             }
             trimmed = true;
         }
@@ -295,54 +296,27 @@ impl Depot {
     }
 }
 
-/// Says what is exhausted and what to do about it.
-fn explain(class: Class, e: &io::Error) -> io::Error {
-    let policy = policy::get();
-    let size = class.size() >> 10;
-    let why = if policy.guard == GuardKind::Mprotect
-        && (policy.max_slots <= CARVED.load(Ordering::Relaxed) || !policy.strict)
-    {
-        format!(
-            "stacks: no more mappings for the guard of a {size} KiB stack ({} stacks are mapped, \
-             each guard takes two mappings): raise the sysctl vm.max_map_count, or use \
-             Linux 6.13 or later, where guards take none",
-            CARVED.load(Ordering::Relaxed)
-        )
-    } else if policy.strict {
-        format!(
-            "stacks: the commit limit does not allow another {size} KiB stack: raise the sysctl \
-             vm.overcommit_ratio, set vm.overcommit_memory to 0 or 1, or use smaller stacks ({e})"
-        )
-    } else {
-        format!(
-            "stacks: no address space for another {size} KiB stack: raise the limit on virtual \
-             memory (ulimit -v) or the sysctl vm.max_map_count, or use smaller stacks ({e})"
-        )
-    };
-    io::Error::new(io::ErrorKind::OutOfMemory, why)
-}
-
 /// Promises one stack of `class`: a later [`Magazine::take`](crate::Magazine::take)
 /// consumes the promise. See [`reserve_many`].
 ///
 /// # Errors
 /// As [`reserve_many`].
 #[inline]
-pub fn reserve(class: Class) -> io::Result<()> {
+pub fn reserve(class: Class) -> Result<(), Exhausted> {
     reserve_many(class, 1)
 }
 
 /// Promises `n` stacks of `class`, all or none.
 ///
 /// A counter: it maps the next slab when the counter needs it. Never blocks but
-/// for that; allocates only to explain a failure.
+/// for that; allocates nothing.
 ///
 /// # Errors
 /// Out of memory, address space or mappings: the error says which, and the
 /// sysctl or limit to raise. It works again when other stacks have been given
 /// back.
 #[inline]
-pub fn reserve_many(class: Class, n: usize) -> io::Result<()> {
+pub fn reserve_many(class: Class, n: usize) -> Result<(), Exhausted> {
     let depot = of(class);
     if depot.try_reserve(n) {
         Ok(())

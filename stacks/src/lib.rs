@@ -40,6 +40,7 @@ compile_error!("goweft-stacks needs 64-bit addresses: stacks are reserved by the
 mod class;
 pub mod context;
 mod depot;
+mod exhausted;
 mod list;
 mod magazine;
 pub mod overflow;
@@ -53,6 +54,7 @@ mod trim;
 
 pub use class::{Class, GUARD_SIZE, MAX_SIZE, MIN_SIZE};
 pub use depot::{reserve, reserve_many, unreserve};
+pub use exhausted::Exhausted;
 pub use magazine::Magazine;
 pub use policy::GuardKind;
 pub use stack::Stack;

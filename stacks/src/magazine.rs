@@ -8,6 +8,7 @@
 
 use crate::class::{self, Class};
 use crate::depot;
+use crate::exhausted::Exhausted;
 use crate::list::List;
 use crate::stack::Stack;
 use std::fmt;
@@ -57,7 +58,7 @@ impl Magazine {
     /// # Errors
     /// As [`reserve`](crate::reserve).
     #[inline]
-    pub fn reserve(&mut self, class: Class) -> io::Result<()> {
+    pub fn reserve(&mut self, class: Class) -> Result<(), Exhausted> {
         let shelf = &mut self.shelves[class.index()];
         if shelf.held > shelf.cached.len() {
             shelf.held -= 1;
@@ -67,7 +68,7 @@ impl Magazine {
     }
 
     #[cold]
-    fn reserve_some(shelf: &mut Shelf, class: Class) -> io::Result<()> {
+    fn reserve_some(shelf: &mut Shelf, class: Class) -> Result<(), Exhausted> {
         let batch = room(class) / 2;
         if batch > 0 && depot::of(class).try_reserve(batch + 1) {
             shelf.held += batch;

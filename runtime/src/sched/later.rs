@@ -21,7 +21,7 @@ use super::spawn::{Unspawned, drop_of, entry_of};
 use super::{lists, poll, start};
 use crate::clock::{self, Nanos};
 use crate::protocol::gword::{Ready, Ticket};
-use goweft_stacks::Class;
+use goweft_stacks::{Class, Exhausted};
 use std::panic::Location;
 use std::sync::atomic::Ordering;
 
@@ -165,7 +165,7 @@ fn promise_and_take(inside: &mut Inside, g: GRef, ticket: Ticket) -> Taken {
     Taken::Ours
 }
 
-fn promise(inside: &Inside, class: Class) -> std::io::Result<()> {
+fn promise(inside: &Inside, class: Class) -> Result<(), Exhausted> {
     match inside.p() {
         Some(p) => p.magazine(inside).reserve(class),
         None => goweft_stacks::reserve(class),

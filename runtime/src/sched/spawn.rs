@@ -135,7 +135,8 @@ pub(crate) fn spawn<F: FnOnce()>(f: F, spec: Spec) -> io::Result<(GRef, u64)> {
             // SAFETY: from `Box::into_raw` above.
             drop(unsafe { Box::from_raw(cold) });
         }
-        return Err(e);
+        // Its words are made here, outside.
+        return Err(e.into());
     }
     let (g, id) = match inside.p() {
         Some(p) => {
