@@ -303,16 +303,12 @@ fn messages_and_semaphores_of_system_v_and_waits_for_signals_see_eintr() {
 
 #[test]
 fn waits_for_children_files_and_locks_are_restarted() {
-    let child = std::process::Command::new("cat")
+    let mut child = std::process::Command::new("cat")
         .stdin(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    let (pid, stdin) = (child.id() as i32, child.stdin);
-    is_restarted(
-        // SAFETY: our child, and no place for its status.
-        move || result(unsafe { libc::waitpid(pid, null_mut(), 0) }),
-        || drop(stdin),
-    );
+    let stdin = child.stdin.take();
+    is_restarted(move || child.wait().map(|_| 0), || drop(stdin));
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("lock");
     let held = std::fs::File::create(&path).unwrap();
@@ -364,8 +360,11 @@ fn std_begins_again() {
     );
 }
 
+/// A system call with its name.
+type Call = (&'static str, Box<dyn FnMut() -> io::Result<i64> + Send>);
+
 /// Calls that would see it, each with a timeout of some 100 us.
-fn short_calls() -> Vec<(&'static str, Box<dyn FnMut() -> io::Result<i64> + Send>)> {
+fn short_calls() -> Vec<Call> {
     const SHORT: libc::timespec = libc::timespec {
         tv_sec: 0,
         tv_nsec: 100_000,
@@ -397,10 +396,11 @@ fn short_calls() -> Vec<(&'static str, Box<dyn FnMut() -> io::Result<i64> + Send
 }
 
 /// Runs short calls in goroutines, `compute` between two of them, beside hogs, until there
-/// were so many; how many saw EINTR, and how many threads were stopped meanwhile.
-fn count_eintr(calls: u64, compute: fn(u64)) -> (u64, u64) {
+/// were so many, and threads were stopped; how many saw EINTR, how many there were, and
+/// how many threads were stopped.
+fn count_eintr(calls: u64, compute: fn(u64)) -> (u64, u64, u64) {
     let _alone = alone(2);
-    let hogs = Hogs::start(2);
+    let hogs = Hogs::start(4);
     let before = preemptions();
     let stop = Arc::new(AtomicBool::new(false));
     let (made, seen) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -425,29 +425,30 @@ fn count_eintr(calls: u64, compute: fn(u64)) -> (u64, u64) {
         })
         .collect();
     wait_until("the calls are made", || {
-        made.load(Ordering::Relaxed) >= calls || callers.iter().any(|c| c.is_finished())
+        let enough = made.load(Ordering::Relaxed) >= calls && preemptions() > before + 100;
+        enough || callers.iter().any(|c| c.is_finished())
     });
     stop.store(true, Ordering::Relaxed);
     for c in callers {
         c.join().unwrap();
     }
     drop(hogs);
-    (seen.load(Ordering::Relaxed), preemptions() - before)
+    let count = |n: &AtomicU64| n.load(Ordering::Relaxed);
+    (count(&seen), count(&made), preemptions() - before)
 }
 
 #[test]
 fn calls_of_threads_that_only_block_see_nothing_beside_hogs() {
-    let (seen, stopped) = count_eintr(10_000, |_| ());
-    println!("{seen} of 10,000 calls saw EINTR, {stopped} threads were stopped");
-    assert!(stopped > 100, "{stopped}");
+    let (seen, calls, stopped) = count_eintr(10_000, |_| ());
+    println!("{seen} of {calls} calls saw EINTR, {stopped} threads were stopped");
     assert_eq!(seen, 0);
 }
 
+/// It cannot be ruled out: the signal may be on its way when a call begins.
 #[test]
-fn calls_of_threads_that_compute_in_between_see_it_seldom() {
+fn calls_of_threads_that_compute_in_between_hardly_ever_see_it() {
     let compute = |n: u64| (0..1_000 * (n % 60)).for_each(|i| _ = black_box(i));
-    let (seen, stopped) = count_eintr(4_000, compute);
-    println!("{seen} of 4,000 calls saw EINTR, {stopped} threads were stopped");
-    assert!(stopped > 100, "{stopped}");
-    assert!(seen <= 40, "{seen} of 4,000 calls saw EINTR");
+    let (seen, calls, stopped) = count_eintr(4_000, compute);
+    println!("{seen} of {calls} calls saw EINTR, {stopped} threads were stopped");
+    assert!(seen <= calls / 1_000, "{seen} of {calls}");
 }

@@ -1,7 +1,8 @@
 //! Threads and processes that begin and end while their parents are preempted.
 
 use goweft::{JoinHandle, spawn};
-use goweft_tests::pressure::{Hogs, alone, preemptions, run_beside, wait_until};
+use goweft_tests::pressure::{Hogs, alone, run_beside, wait_until};
+use goweft_tests::sys;
 use std::ffi::{c_int, c_void};
 use std::hint::black_box;
 use std::os::unix::process::CommandExt;
@@ -9,17 +10,24 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Takes about a slice.
-fn compute() {
-    (0..30_000u64).for_each(|i| _ = black_box(i));
+/// How often threads were stopped in `compute`.
+static STOPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Takes some slices, now more and now fewer: the signal goes to threads that compute for
+/// longer than a slice.
+fn compute(n: u64) {
+    let before = sys::sleeps_of_this_thread();
+    (0..20_000 * (n % 8)).for_each(|i| _ = black_box(i));
+    let stopped = sys::sleeps_of_this_thread() - before;
+    STOPPED.fetch_add(stopped, Ordering::Relaxed);
 }
 
-/// Four goroutines do `turn` again and again beside two hogs on two processors, each
-/// `least` times at least and all of them until threads were stopped often.
+/// Four goroutines do `turn` again and again beside hogs on two processors, each
+/// `least` times at least and all of them until they were stopped often.
 fn again_and_again(least: u64, turn: impl Fn(u64) + Clone + Send + 'static) {
     let _alone = alone(2);
-    let before = preemptions();
-    let hogs = Hogs::start(2);
+    STOPPED.store(0, Ordering::Relaxed);
+    let hogs = Hogs::start(3);
     let stop = Arc::new(AtomicBool::new(false));
     let turns: Arc<Vec<AtomicU64>> = Arc::new((0..4).map(|_| AtomicU64::new(0)).collect());
     let workers: Vec<JoinHandle<()>> = (0..4)
@@ -35,7 +43,7 @@ fn again_and_again(least: u64, turn: impl Fn(u64) + Clone + Send + 'static) {
         .collect();
     wait_until("all get on, and are stopped", || {
         let enough = |t: &AtomicU64| t.load(Ordering::Relaxed) >= least;
-        turns.iter().all(enough) && preemptions() > before + 200
+        turns.iter().all(enough) && STOPPED.load(Ordering::Relaxed) > 50
             || workers.iter().any(JoinHandle::is_finished)
     });
     stop.store(true, Ordering::Relaxed);
@@ -49,10 +57,10 @@ fn again_and_again(least: u64, turn: impl Fn(u64) + Clone + Send + 'static) {
 fn threads_begin_and_end() {
     again_and_again(50, |n| {
         let thread = std::thread::spawn(move || {
-            compute();
+            compute(n);
             n + 1
         });
-        compute();
+        compute(n);
         assert_eq!(thread.join().unwrap(), n + 1);
     });
 }
@@ -62,7 +70,7 @@ fn threads_with_thread_locals_and_goroutines_of_their_own_end() {
     struct Counts(&'static AtomicU64);
     impl Drop for Counts {
         fn drop(&mut self) {
-            compute();
+            compute(3);
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -73,9 +81,10 @@ fn threads_with_thread_locals_and_goroutines_of_their_own_end() {
     again_and_again(20, move |n| {
         count.fetch_add(1, Ordering::Relaxed);
         let thread = std::thread::spawn(move || {
-            LAST.with(|_| compute());
+            LAST.with(|_| compute(n));
             spawn(move || n + 1).join().unwrap()
         });
+        compute(n);
         assert_eq!(thread.join().unwrap(), n + 1);
     });
     assert_eq!(ENDED.load(Ordering::Relaxed), made.load(Ordering::Relaxed));
@@ -84,7 +93,7 @@ fn threads_with_thread_locals_and_goroutines_of_their_own_end() {
 #[test]
 fn processes_are_spawned() {
     again_and_again(10, |n| {
-        compute();
+        compute(n);
         let out = Command::new("echo").arg(n.to_string()).output().unwrap();
         assert!(out.status.success());
         assert_eq!(out.stdout, format!("{n}\n").into_bytes());
@@ -96,7 +105,7 @@ fn processes_are_spawned() {
 #[test]
 fn processes_are_forked_and_executed() {
     again_and_again(10, |n| {
-        compute();
+        compute(n);
         let mut command = Command::new("sh");
         command.args(["-c", "echo $0", &n.to_string()]);
         // SAFETY: it does nothing.
@@ -119,11 +128,11 @@ fn reap(pid: c_int) -> c_int {
 #[test]
 fn forked_children_compute_and_end() {
     again_and_again(50, |n| {
-        compute();
+        compute(n);
         // SAFETY: the child only computes and ends.
         let pid = unsafe { libc::fork() };
         if pid == 0 {
-            compute();
+            compute(n);
             // SAFETY: it ends here.
             unsafe { libc::_exit((n % 100) as c_int) };
         }
@@ -137,11 +146,12 @@ fn forked_children_compute_and_end() {
 #[test]
 fn children_that_share_memory_compute_and_end() {
     extern "C" fn child(n: *mut c_void) -> c_int {
-        compute();
-        (n.addr() % 100) as c_int
+        let n = n.addr() as u64;
+        compute(n);
+        (n % 100) as c_int
     }
     again_and_again(50, |n| {
-        compute();
+        compute(n);
         let mut stack = vec![0u128; 2048];
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
         // SAFETY: the child runs on a stack of its own, which lives longer: the parent waits

@@ -16,6 +16,7 @@
 //! | `timers.rs`, `poll.rs` | what wakes goroutines from outside |
 //! | `monitor.rs`, `watch.rs`, `thread_state.rs` | the thread that watches: its ticks; what it sees of Ps, of threads |
 //! | `theft.rs`, `stolen.rs`, `preempt.rs` | Ps are taken from threads; what becomes of these; parking by signal |
+//! | `pauses.rs` | whom the signal would not hurt |
 //! | `wakeup.rs` | what was just woken displaces what has computed for long |
 //! | `start.rs`, `threads.rs` | how it all comes up; the threads of the Ms |
 //! | `token.rs` | in builds for tests: whether a P has a second user |
@@ -36,6 +37,7 @@ mod local_queue;
 pub(crate) mod m;
 pub(crate) mod monitor;
 pub(crate) mod p;
+mod pauses;
 pub(crate) mod poll;
 pub(crate) mod preempt;
 mod run;

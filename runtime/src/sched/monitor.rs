@@ -212,7 +212,9 @@ impl Monitor {
         }
         if !self.batch.is_empty() {
             self.batch.limit(takers);
-            self.urgent = self.batch.carry_out(inside, now, self.urgent);
+            self.urgent = self
+                .batch
+                .carry_out(inside, &mut self.files, now, self.urgent);
             // Whoever has the P now may block as well: the first look of two at it.
             self.look_again = true;
             // Something may have been queued since.

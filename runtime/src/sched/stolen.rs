@@ -5,7 +5,7 @@ use super::inside::Inside;
 use super::lists::{self, SLEEP};
 use super::m::{self, M};
 use super::monitor::Monitor;
-use super::thread_state::ThreadState;
+use super::thread_state::{StateFiles, ThreadState};
 use super::{affinity, idle, preempt, start, sys};
 use crate::clock::Nanos;
 use crate::protocol::delay;
@@ -15,20 +15,24 @@ use std::sync::atomic::Ordering;
 /// Words looked at in one tick at most, and Stolen ones among them.
 const WORDS: usize = 1024;
 const STOLEN: usize = 64;
-/// A thread that has used less than this since the last look does not compute, in ns.
-const COMPUTES: Nanos = 50_000;
 /// Requests without an answer after which an M gets no more.
 const PATIENCE: u32 = 3;
 
-/// Sends the signal to `m`, whose word is `stolen`, unless it blocks by now.
-pub(super) fn request(m: &'static M, stolen: Snapshot, now: Nanos) {
+/// Sends the signal to `m`, whose word is `stolen`, unless it blocks by now. Whether it did.
+pub(super) fn request(files: &mut StateFiles, m: &'static M, stolen: Snapshot, now: Nanos) -> bool {
     if !preempt::is_on() || m.watch.unanswered.get() >= PATIENCE {
-        return;
+        return false;
+    }
+    // Right before the signal: what the tick has seen is some microseconds old, and a call
+    // that has begun since would return EINTR.
+    if files.look(m) != ThreadState::Running {
+        return false;
     }
     m.watch.requested_at.set(now);
     m.req.store(stolen.bits(), Ordering::Release);
     delay::here();
     preempt::send(m);
+    true
 }
 
 impl Monitor {
@@ -65,11 +69,7 @@ impl Monitor {
             watch.unanswered.set(0);
             watch.requested_at.set(0);
         }
-        let Some(cpu) = sys::cpu_time(m.tid.load(Ordering::Relaxed)) else {
-            return;
-        };
-        let used = cpu.saturating_sub(watch.cpu.replace(cpu));
-        if used < COMPUTES || m.rt.is_inside() {
+        if !watch.pauses.look(m) || m.rt.is_inside() {
             return;
         }
         let requested = m.req.load(Ordering::Relaxed) == word.bits();
@@ -82,12 +82,15 @@ impl Monitor {
         if SLEEP.idle_now() != 0 && !idle::there_is_work() {
             return give_back(inside, m, word);
         }
-        if requested {
-            watch.unanswered.set(watch.unanswered.get() + 1);
-        } else if watch.requested_at.get() != 0 {
+        if !watch.pauses.allow_signal() {
+            return;
+        }
+        if !requested {
             watch.unanswered.set(0);
         }
-        request(m, word, self.now);
+        if request(&mut self.files, m, word, self.now) && requested {
+            watch.unanswered.set(watch.unanswered.get() + 1);
+        }
     }
 }
 

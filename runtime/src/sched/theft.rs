@@ -8,6 +8,7 @@ use super::inside::Inside;
 use super::lists;
 use super::m::M;
 use super::p::{self, P};
+use super::thread_state::StateFiles;
 use super::{affinity, idle, preempt, start, stolen, wakeup};
 use crate::clock::Nanos;
 use crate::protocol::barrier;
@@ -31,6 +32,8 @@ pub(super) struct Victim {
     pub(super) word: Snapshot,
     /// It computes: it is parked when it has lost its P.
     pub(super) computes: bool,
+    /// It may be sent the signal at once. (Others are looked at again in `stolen.rs`.)
+    pub(super) signal: bool,
     /// There is work that wants the P; otherwise it becomes idle.
     pub(super) for_work: bool,
     /// Before its time, for a goroutine that was just woken.
@@ -76,7 +79,13 @@ impl Batch {
 
     /// Step 4. The batch is empty afterwards. `urgent`: something was just woken. Whether it still
     /// is so: one P serves all that was woken.
-    pub(super) fn carry_out(&mut self, inside: &mut Inside, now: Nanos, mut urgent: bool) -> bool {
+    pub(super) fn carry_out(
+        &mut self,
+        inside: &mut Inside,
+        files: &mut StateFiles,
+        now: Nanos,
+        mut urgent: bool,
+    ) -> bool {
         let mut pending: [Option<(Victim, Snapshot)>; BATCH] = [None; BATCH];
         for (place, victim) in pending
             .iter_mut()
@@ -110,7 +119,9 @@ impl Batch {
                 }
                 FROM_COMPUTING.fetch_add(1, Ordering::Relaxed);
                 // First: the one who takes the P needs the CPU that this one has.
-                stolen::request(victim.m, stolen, now);
+                if victim.signal {
+                    stolen::request(files, victim.m, stolen, now);
+                }
             } else {
                 FROM_BLOCKED.fetch_add(1, Ordering::Relaxed);
             }

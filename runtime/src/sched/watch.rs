@@ -8,6 +8,7 @@ use super::inside::Inside;
 use super::m::M;
 use super::monitor::Monitor;
 use super::p::P;
+use super::pauses::Pauses;
 use super::theft::Victim;
 use super::thread_state::ThreadState;
 use super::{idle, lists, start, sys, wakeup};
@@ -47,11 +48,12 @@ pub(crate) struct Watch {
     slice_cpu: Cell<Nanos>,
     /// It was asked to yield in this slice.
     asked: Cell<bool>,
-    /// The thread's clock when it was asked, or when it was first seen inside for long. For `stolen.rs`: whose
-    /// thread this is about; the clock at the last look, when the signal was sent, and
-    /// how often it was not answered.
+    /// The thread's clock when it was asked, or when it was first seen inside for long.
+    cpu: Cell<Nanos>,
+    pub(super) pauses: Pauses,
+    /// For `stolen.rs`: whose thread this is about, when the signal was sent, and how often it was
+    /// not answered.
     pub(super) tid: Cell<i32>,
-    pub(super) cpu: Cell<Nanos>,
     pub(super) requested_at: Cell<Nanos>,
     pub(super) unanswered: Cell<u32>,
 }
@@ -82,8 +84,10 @@ impl Watch {
         if !same_word || self.switches.get() != switches {
             self.switches.set(switches);
             self.slice_since.set(now);
-            self.slice_cpu.set(self.clock(m));
+            let cpu = self.clock(m);
+            self.slice_cpu.set(cpu);
             self.asked.set(false);
+            self.pauses.begin(cpu);
         }
         let same_place = self.inside.replace(look.inside) == look.inside;
         if same_word && same_place && !look.called {
@@ -156,6 +160,7 @@ impl Monitor {
             return;
         }
         let forced = waits && delay::forces();
+        let mut signal = false;
         let (computes, early) = match self.files.look(m) {
             ThreadState::Blocked => {
                 let early = for_how_long < BLOCKED_AFTER;
@@ -168,6 +173,7 @@ impl Monitor {
             ThreadState::Running => {
                 // CPU time, and not the clock on the wall: what the OS gives to
                 // others is not the goroutine's.
+                signal = watch.pauses.look(m) && watch.pauses.allow_signal();
                 let by_slice = waits
                     && over
                     && watch.used(m) >= self.slice / 2
@@ -194,6 +200,7 @@ impl Monitor {
             computes,
             for_work: (waits || urgent) && !retires,
             early,
+            signal,
             ran: watch.ran(now),
         });
     }
