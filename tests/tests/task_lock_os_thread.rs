@@ -120,7 +120,6 @@ fn guards_nest() {
 #[test]
 fn an_unlocked_goroutine_changes_threads_again() {
     let _alone = alone(2);
-    let pinned = std::env::var_os("GOWEFT_MIGRATION").is_some();
     let (tx, rx) = channel::bounded::<()>(0);
     let meet = |_| {
         let rx = rx.clone();
@@ -145,9 +144,9 @@ fn an_unlocked_goroutine_changes_threads_again() {
         tx.send(()).unwrap();
     }
     drop(tx);
-    let moved = handles.into_iter().filter(|_| true);
-    let moved = moved.map(|h| h.join().unwrap()).fold(false, |a, b| a | b);
-    assert_eq!(moved, !pinned);
+    let moved = handles.into_iter().map(|h| h.join().unwrap());
+    let moved = moved.fold(false, |any, moved| any | moved);
+    assert_eq!(moved, !scenario::everybody_is_pinned());
 }
 
 #[test]
