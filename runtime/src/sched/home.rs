@@ -38,6 +38,8 @@ pub(super) enum Place {
     Poller,
     /// In the bound queue: on its futex, or parked by the handler.
     Bound,
+    /// As that, but before all others there.
+    Urgent,
     /// On its futex in no list; it is closed, and nobody at home is runnable.
     Home,
 }

@@ -95,7 +95,7 @@ fn find(inside: &mut Inside, m: &'static M) -> Option<GRef> {
     }
     if due {
         let urgent = asked && p.shared.urgent.swap(false, Ordering::Relaxed);
-        if !urgent && idle::give_to_bound(inside, m, p) {
+        if (!urgent || lists::urgent_waits()) && idle::give_to_bound(inside, m, p) {
             return None;
         }
         look_outside(inside, p, asked);
