@@ -120,14 +120,15 @@ fn guards_nest() {
 #[test]
 fn an_unlocked_goroutine_changes_threads_again() {
     let _alone = alone(2);
+    let (for_each, mine) = channel::bounded::<()>(0);
     let (tx, rx) = channel::bounded::<()>(0);
     let meet = |_| {
-        let rx = rx.clone();
+        let (mine, rx) = (mine.clone(), rx.clone());
         spawn(move || {
             let locked = lock_os_thread();
             let here = thread::current().id();
             for _ in 0..20 {
-                rx.recv().unwrap();
+                mine.recv().unwrap();
                 assert_eq!(thread::current().id(), here, "a locked one moved");
             }
             drop(locked);
@@ -140,7 +141,10 @@ fn an_unlocked_goroutine_changes_threads_again() {
         })
     };
     let handles: Vec<_> = (0..16).map(meet).collect();
-    for _ in 0..16 * 300 {
+    for _ in 0..16 * 20 {
+        for_each.send(()).unwrap();
+    }
+    for _ in 0..16 * 280 {
         tx.send(()).unwrap();
     }
     drop(tx);
