@@ -67,13 +67,18 @@ fn read(from: &mut dyn Read) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// Whether goroutines stay on their threads in this process, because the environment says so.
+pub fn everybody_is_pinned() -> bool {
+    std::env::var_os("GOWEFT_MIGRATION").is_some_and(|value| value == "pinned")
+}
+
 /// Runs the tests of this very program once more, all but `me`, with goroutines that stay on
 /// their threads (`GOWEFT_MIGRATION=pinned`). Does nothing where they do already: in that child.
 ///
 /// # Panics
 /// When one of them fails, or they have not ended after four minutes.
 pub fn once_more_pinned(me: &str) {
-    if std::env::var_os("GOWEFT_MIGRATION").is_some() {
+    if everybody_is_pinned() {
         return;
     }
     let mut child = Command::new(std::env::current_exe().expect("there is a path to it"))

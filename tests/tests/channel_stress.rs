@@ -408,3 +408,8 @@ fn try_operations_of_threads_and_goroutines_conserve_values() {
         assert_eq!(sum, 20_000 * 20_001);
     }
 }
+
+#[test]
+fn the_same_where_everybody_is_pinned() {
+    goweft_tests::scenario::once_more_pinned("the_same_where_everybody_is_pinned");
+}

@@ -244,3 +244,8 @@ fn cancelling_timing_out_and_closing_race() {
         }
     }
 }
+
+#[test]
+fn the_same_where_everybody_is_pinned() {
+    goweft_tests::scenario::once_more_pinned("the_same_where_everybody_is_pinned");
+}

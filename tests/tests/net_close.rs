@@ -307,3 +307,8 @@ fn all_this_holds_with_one_processor_again() {
 fn all_this_holds_with_many_processors_again() {
     run_again_with(8, "_again");
 }
+
+#[test]
+fn the_same_where_everybody_is_pinned() {
+    goweft_tests::scenario::once_more_pinned("the_same_where_everybody_is_pinned");
+}

@@ -218,3 +218,8 @@ fn work_left_on_a_stopped_processor_is_taken_while_its_thread_computes() {
 
 /// How long a round computes in which the wrong one ended first.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+#[test]
+fn the_same_where_everybody_is_pinned() {
+    goweft_tests::scenario::once_more_pinned("the_same_where_everybody_is_pinned");
+}

@@ -515,3 +515,8 @@ fn every_ready_arm_is_chosen_equally_often() {
         "{counts:?}"
     );
 }
+
+#[test]
+fn the_same_where_everybody_is_pinned() {
+    goweft_tests::scenario::once_more_pinned("the_same_where_everybody_is_pinned");
+}

@@ -571,3 +571,8 @@ fn threads_that_end_while_they_are_woken_leave_their_blocks_to_others() {
         });
     });
 }
+
+#[test]
+fn the_same_where_everybody_is_pinned() {
+    goweft_tests::scenario::once_more_pinned("the_same_where_everybody_is_pinned");
+}

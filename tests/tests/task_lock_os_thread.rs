@@ -120,15 +120,15 @@ fn guards_nest() {
 #[test]
 fn an_unlocked_goroutine_changes_threads_again() {
     let _alone = alone(2);
-    let pinned = std::env::var_os("GOWEFT_MIGRATION").is_some();
+    let (for_each, mine) = channel::bounded::<()>(0);
     let (tx, rx) = channel::bounded::<()>(0);
     let meet = |_| {
-        let rx = rx.clone();
+        let (mine, rx) = (mine.clone(), rx.clone());
         spawn(move || {
             let locked = lock_os_thread();
             let here = thread::current().id();
             for _ in 0..20 {
-                rx.recv().unwrap();
+                mine.recv().unwrap();
                 assert_eq!(thread::current().id(), here, "a locked one moved");
             }
             drop(locked);
@@ -141,13 +141,16 @@ fn an_unlocked_goroutine_changes_threads_again() {
         })
     };
     let handles: Vec<_> = (0..16).map(meet).collect();
-    for _ in 0..16 * 300 {
+    for _ in 0..16 * 20 {
+        for_each.send(()).unwrap();
+    }
+    for _ in 0..16 * 280 {
         tx.send(()).unwrap();
     }
     drop(tx);
-    let moved = handles.into_iter().filter(|_| true);
-    let moved = moved.map(|h| h.join().unwrap()).fold(false, |a, b| a | b);
-    assert_eq!(moved, !pinned);
+    let moved = handles.into_iter().map(|h| h.join().unwrap());
+    let moved = moved.fold(false, |any, moved| any | moved);
+    assert_eq!(moved, !scenario::everybody_is_pinned());
 }
 
 #[test]

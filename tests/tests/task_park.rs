@@ -280,3 +280,8 @@ fn blocking_that_panics_or_parks_inside_goes_on_as_a_goroutine() {
         .unwrap();
     assert_eq!(h.join().unwrap(), 3);
 }
+
+#[test]
+fn the_same_where_everybody_is_pinned() {
+    goweft_tests::scenario::once_more_pinned("the_same_where_everybody_is_pinned");
+}

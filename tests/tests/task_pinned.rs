@@ -39,10 +39,6 @@ fn here<T>(f: impl FnOnce() -> T) -> T {
     value
 }
 
-fn everybody_is_pinned() -> bool {
-    std::env::var_os("GOWEFT_MIGRATION").is_some()
-}
-
 #[test]
 fn smoke() {
     let _alone = alone(2);
@@ -105,7 +101,7 @@ fn a_thread_local_is_the_same_after_each_call_that_parks() {
         assert!(!(stays && moved), "a thread-local changed under a park");
         others_moved |= moved;
     }
-    assert_eq!(others_moved, !everybody_is_pinned());
+    assert_eq!(others_moved, !scenario::everybody_is_pinned());
 }
 
 /// Counts that are not atomic, shared by all that live on a thread.

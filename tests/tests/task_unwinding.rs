@@ -99,3 +99,8 @@ fn a_scope_inside_a_drop_joins_while_unwinding() {
     });
     assert!(h.join().is_err());
 }
+
+#[test]
+fn the_same_where_everybody_is_pinned() {
+    goweft_tests::scenario::once_more_pinned("the_same_where_everybody_is_pinned");
+}

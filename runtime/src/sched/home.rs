@@ -38,6 +38,8 @@ pub(super) enum Place {
     Poller,
     /// In the bound queue: on its futex, or parked by the handler.
     Bound,
+    /// As that, but before all others there.
+    Urgent,
     /// On its futex in no list; it is closed, and nobody at home is runnable.
     Home,
 }
@@ -61,6 +63,8 @@ pub(crate) struct Home {
     tainted: Cell<bool>,
     /// Since it last ran something, somebody here let the others go first.
     gave_way: Cell<bool>,
+    /// The M has just come by a P, and somebody here waits: perhaps it came for that.
+    owed: Cell<bool>,
     /// Whose turn it is: the own queue's, or that of the P's.
     turn: Cell<bool>,
     /// Under the lock.
@@ -179,6 +183,16 @@ impl Home {
         // SAFETY: as in `push_own`.
         unsafe { &mut *self.own.get() }.append(inbox);
         self.own_word.store(word + more, Ordering::Relaxed);
+    }
+
+    /// By the thread, which has a P again.
+    pub(crate) fn has_rested(&self) {
+        self.owed.set(self.waits());
+    }
+
+    /// Whether somebody here goes before all others, once.
+    pub(crate) fn is_owed(&self) -> bool {
+        self.owed.replace(false)
     }
 
     /// Whether the own queue comes before that of the P this time.

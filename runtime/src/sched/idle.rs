@@ -16,7 +16,7 @@ use super::inside::Inside;
 use super::lists::{self, Lists, SLEEP};
 use super::m::M;
 use super::p::{self, P};
-use super::{affinity, monitor, poll, steal, threads};
+use super::{affinity, monitor, poll, steal, threads, wakeup};
 use crate::clock;
 use crate::lock::ShortGuard;
 use crate::protocol::delay;
@@ -177,16 +177,31 @@ pub(crate) fn take_given(m: &'static M) -> bool {
 /// makes the busy Ps look.
 pub(crate) fn ready_bound(inside: &mut Inside, m: &'static M) {
     let mut lists = lists::lock(inside);
-    lists.push_bound(m);
     let Some(p) = lists.pop_idle() else {
-        drop(lists);
-        p::all().for_each(P::call_attention);
-        return wake_for_work(inside);
+        return queue_bound(inside, lists, m);
     };
+    lists.push_bound(m);
     let wake = claim_bound_for(&mut lists, p).expect("one was just pushed");
     drop(lists);
     deliver(wake);
     monitor::wake_if_asleep();
+}
+
+/// No P is idle: `m`, for whom somebody became runnable, queues for one, and the busy Ps look when
+/// they next schedule. Woken from outside it is urgent: one of them is displaced (step 17).
+fn queue_bound(inside: &mut Inside, mut lists: ShortGuard<'_, Lists>, m: &'static M) {
+    let urgent = inside.p().is_none();
+    if urgent {
+        lists.push_urgent(m);
+    } else {
+        lists.push_bound(m);
+    }
+    drop(lists);
+    p::all().for_each(P::call_attention);
+    if urgent {
+        wakeup::woken_outside();
+    }
+    wake_for_work(inside);
 }
 
 /// `g`, who lives on `m`, became runnable: sees to it that `m` comes to run it (PROTOCOL 19).
@@ -199,7 +214,7 @@ pub(crate) fn ready_at_home(inside: &mut Inside, m: &'static M, g: GRef) {
     let place = m.home.place.get();
     match place {
         // It looks at its inbox when it next schedules, or before it rests.
-        Place::Elsewhere | Place::Bound => return,
+        Place::Elsewhere | Place::Bound | Place::Urgent => return,
         Place::Spare | Place::Poller | Place::Home => {}
     }
     let wake = match lists.pop_idle() {
@@ -217,10 +232,7 @@ pub(crate) fn ready_at_home(inside: &mut Inside, m: &'static M, g: GRef) {
         None if place == Place::Poller => Wake::Kick,
         None => {
             lists.withdraw(m);
-            lists.push_bound(m);
-            drop(lists);
-            p::all().for_each(P::call_attention);
-            return wake_for_work(inside);
+            return queue_bound(inside, lists, m);
         }
     };
     drop(lists);

@@ -23,6 +23,8 @@ pub(crate) static SLEEP: Sleep = Sleep::new();
 static LISTS: ShortLock<Lists> = ShortLock::new(Lists::new());
 static GLOBAL_LEN: AtomicUsize = AtomicUsize::new(0);
 static BOUND_LEN: AtomicUsize = AtomicUsize::new(0);
+/// How many of them are urgent.
+static URGENT_LEN: AtomicUsize = AtomicUsize::new(0);
 /// Since when the head of the bound queue waits; [`NEVER`] when there is none.
 static BOUND_SINCE: AtomicU64 = AtomicU64::new(NEVER);
 /// Ms that their handler parked, on their way to the bound queue.
@@ -43,6 +45,8 @@ pub(crate) struct Lists {
     spare: MList,
     /// Ms that want a P for a goroutine that runs nowhere else, oldest first.
     bound: MList,
+    /// Those among them for whom somebody was woken from outside: they go first.
+    urgent: MList,
     /// The M that sleeps in the netpoll, if nobody claimed it yet.
     poller: *const M,
 }
@@ -59,6 +63,7 @@ impl Lists {
             idle: IdleSet::new(),
             spare: MList::new(),
             bound: MList::new(),
+            urgent: MList::new(),
             poller: ptr::null(),
         }
     }
@@ -146,10 +151,18 @@ impl Lists {
         self.publish_bound();
     }
 
-    /// The M that has waited longest.
+    /// As [`push_bound`](Self::push_bound), before all that are not urgent.
+    pub(crate) fn push_urgent(&mut self, m: &'static M) {
+        m.waits_since.store(clock::now(), Ordering::Relaxed);
+        m.home.place.set(Place::Urgent);
+        self.urgent.push_back(m);
+        self.publish_bound();
+    }
+
+    /// The M that has waited longest, of the urgent ones if there are any.
     pub(crate) fn pop_bound(&mut self) -> Option<&'static M> {
         self.drain_preempted();
-        let m = self.bound.first()?;
+        let m = self.urgent.first().or_else(|| self.bound.first())?;
         self.withdraw(m);
         Some(m)
     }
@@ -210,6 +223,10 @@ impl Lists {
                 self.bound.remove(m);
                 self.publish_bound();
             }
+            Place::Urgent => {
+                self.urgent.remove(m);
+                self.publish_bound();
+            }
         }
     }
 
@@ -243,7 +260,8 @@ impl Lists {
             .bound
             .first()
             .map_or(NEVER, |m| m.waits_since.load(Ordering::Relaxed));
-        BOUND_LEN.store(self.bound.len(), Ordering::Relaxed);
+        BOUND_LEN.store(self.bound.len() + self.urgent.len(), Ordering::Relaxed);
+        URGENT_LEN.store(self.urgent.len(), Ordering::Relaxed);
         BOUND_SINCE.store(since, Ordering::Relaxed);
     }
 }
@@ -271,7 +289,12 @@ pub(crate) fn bound_len() -> usize {
     BOUND_LEN.load(Ordering::Relaxed)
 }
 
-/// Since when the first of the bound queue waits; a hint.
+/// Whether an urgent M is in the bound queue; a hint.
+pub(crate) fn urgent_waits() -> bool {
+    URGENT_LEN.load(Ordering::Relaxed) != 0
+}
+
+/// Since when the first of the bound queue waits, of those that are not urgent; a hint.
 pub(crate) fn bound_since() -> Nanos {
     BOUND_SINCE.load(Ordering::Relaxed)
 }

@@ -196,7 +196,7 @@ impl Monitor {
         self.nobody_rests = rested == 0;
         self.urgent |= ALARM.take_said();
         self.unclaimed = lists::global_len() + lists::bound_len();
-        self.urgent &= lists::global_len() != 0;
+        self.urgent &= lists::global_len() != 0 || lists::urgent_waits();
         self.hurry |= self.unclaimed > 0;
         self.look_again = false;
         self.all_still = true;

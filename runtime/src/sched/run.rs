@@ -31,7 +31,10 @@ pub(crate) fn run_machine(m: &'static M) {
         match find(&mut inside, m) {
             Some(g) => run(&mut inside, m, g),
             None if m.home.is_over() => break,
-            None => idle::rest(&mut inside, m),
+            None => {
+                idle::rest(&mut inside, m);
+                m.home.has_rested();
+            }
         }
     }
     idle::give_p_on(&mut inside, m);
@@ -75,6 +78,11 @@ fn find(inside: &mut Inside, m: &'static M) -> Option<GRef> {
     }
     let n = p.schedules.get().wrapping_add(1);
     p.schedules.set(n);
+    if m.home.is_owed() {
+        // Before anything that could have the P go on: or Ms that are called all the time would
+        // pass it on and on.
+        return m.home.take(inside);
+    }
     let asked = p.take_attention();
     // `next_here` counted the 61st before it sent us here.
     let due = asked || n % LOOP_EVERY <= 1;
@@ -87,7 +95,7 @@ fn find(inside: &mut Inside, m: &'static M) -> Option<GRef> {
     }
     if due {
         let urgent = asked && p.shared.urgent.swap(false, Ordering::Relaxed);
-        if !urgent && idle::give_to_bound(inside, m, p) {
+        if (!urgent || lists::urgent_waits()) && idle::give_to_bound(inside, m, p) {
             return None;
         }
         look_outside(inside, p, asked);

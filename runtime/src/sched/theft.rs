@@ -145,7 +145,8 @@ fn hand_over(inside: &mut Inside, p: &'static P, urgent: bool, now: Nanos) {
     // have three turns of four.
     let in_a_row = if preempt::are_many_parked() { 3 } else { 1 };
     let bound_first = overdue && !urgent && p.given_to_bound.get() < in_a_row;
-    let wake = if bound_first || !queued {
+    let first = bound_first || (urgent && lists::urgent_waits());
+    let wake = if first || !queued {
         idle::claim_bound_for(&mut lists, p)
     } else {
         None

@@ -8,9 +8,9 @@
 //!
 //! A goroutine parks by switching straight to the next one; that it waits is
 //! written down by a deferred action, on the next stack, when its own context is
-//! complete. A goroutine that cannot leave its thread (because it is panicking:
-//! std counts panics in a thread-local, or because it is pinned) parks together with its M,
-//! which first gives its P away. A thread that is no M sleeps on a futex in its block.
+//! complete. A goroutine under which nobody else may run on its thread (because it is panicking:
+//! std counts panics in a thread-local) parks together with its M,
+//! which first gives its P away. One that lives on its M (`home.rs`) parks like any. A thread that is no M sleeps on a futex in its block.
 
 use super::g::{self, GList, GRef, Kind};
 use super::home::Home;

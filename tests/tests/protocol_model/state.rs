@@ -1,7 +1,7 @@
 //! What the model knows of the runtime at one moment: the words of each M, where its thread
 //! is, the shared queues, and the monitor.
 //!
-//! A state is small and `Copy`. For the set of states seen it is packed into 67 bits
+//! A state is small and `Copy`. For the set of states seen it is packed into 70 bits
 //! ([`State::key`]); two states that differ only in the names of Ms and Ps have
 //! the same least key ([`Model::canonical`]), because no step depends on a name.
 
@@ -34,11 +34,13 @@ pub(crate) enum At {
     Entered,
     /// In the runtime, with a P.
     Working,
-    /// The word does not say Stolen any more; the goroutine goes to the global queue (5b).
+    /// The word does not say Stolen any more, and the goroutine goes to the global queue (5b); or
+    /// the P was given on. The M is about to rest.
     LeavingGoroutine,
     /// The word says Waiting, the M is not in the queue yet (5c, and the end of 8).
     QueueingBound,
-    /// In the bound queue, on the futex.
+    /// In the bound queue, on the futex. The word says None when it rested there, or was about to,
+    /// and somebody at home became runnable.
     AsleepBound,
     WokenBound,
     /// On the futex without a goroutine.
@@ -122,6 +124,8 @@ pub(crate) struct M {
     pub(crate) holds: Option<PName>,
     /// SIGURG is on its way.
     pub(crate) signal: bool,
+    /// Somebody who lives here is runnable (step 19).
+    pub(crate) home: bool,
 }
 
 /// Why an M is in the queue of those that want a P.
@@ -214,6 +218,8 @@ impl State {
 pub(crate) struct Model {
     pub(crate) ms: usize,
     pub(crate) ps: usize,
+    /// Goroutines live on Ms; at any time one of them at most is runnable.
+    pub(crate) homes: bool,
     renamings: Vec<Renaming>,
 }
 
@@ -234,7 +240,20 @@ impl Model {
                 permutations(ps).into_iter().map(with)
             })
             .collect();
-        Model { ms, ps, renamings }
+        Model {
+            ms,
+            ps,
+            homes: false,
+            renamings,
+        }
+    }
+
+    /// The same, with goroutines that live on Ms.
+    pub(crate) fn with_homes(ms: usize, ps: usize) -> Model {
+        Model {
+            homes: true,
+            ..Model::new(ms, ps)
+        }
     }
 
     pub(crate) fn renamings(&self) -> &[Renaming] {
@@ -251,6 +270,7 @@ impl Model {
             at: At::User,
             holds: None,
             signal: false,
+            home: false,
         };
         let spare = M {
             word: Word::None,
@@ -321,6 +341,7 @@ impl Model {
             m.holds = take(2).checked_sub(1);
             m.at = At::ALL[usize::from(take(5))];
             (m.inside, m.wake, m.signal) = (take(1) == 1, take(1) == 1, take(1) == 1);
+            m.home = take(1) == 1;
         }
         State {
             queue,
@@ -358,14 +379,16 @@ impl Model {
                 Word::Waiting => 4,
                 Word::Claimed => 5,
             };
-            let flags =
-                u128::from(it.inside) | u128::from(it.wake) << 1 | u128::from(it.signal) << 2;
+            let flags = u128::from(it.inside)
+                | u128::from(it.wake) << 1
+                | u128::from(it.signal) << 2
+                | u128::from(it.home) << 3;
             let packed = word
                 | maybe(it.next_p) << 4
                 | maybe(it.holds) << 6
                 | (it.at as u128) << 8
                 | flags << 13;
-            key |= packed << (19 + 16 * m(i as MName));
+            key |= packed << (19 + 17 * m(i as MName));
         }
         key
     }

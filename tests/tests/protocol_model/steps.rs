@@ -20,6 +20,12 @@ pub(crate) enum Rule {
     /// The rescue wakes a preempted M without taking it out of the queue and
     /// claiming it.
     RescueWithoutClaim,
+    /// Whoever wakes a goroutine that lives on an M puts it into the inbox there, and lets the M look
+    /// for itself.
+    InboxOnly,
+    /// An M that finds its inbox empty, rests, without looking once more in the step in which it
+    /// takes its place.
+    LooksBeforeItRests,
     /// Plain stores where an M releases and the monitor gives a theft up; an M that
     /// finds Pending waits for the monitor.
     StoresForCas,
@@ -34,9 +40,13 @@ pub(crate) type Next = Vec<(&'static str, State)>;
 /// What is wrong in this state, or what step goes wrong in it.
 pub(crate) fn next(model: &Model, rule: Rule, s: &State, out: &mut Next) -> Result<(), String> {
     each_p_is_in_one_place(model, s)?;
+    who_lives_somewhere_is_not_forgotten(model, s)?;
     for m in 0..model.ms as MName {
         signal(rule, s, m, out);
         step(rule, s, m, out)?;
+        if model.homes {
+            wake_at_home(rule, s, m, out)?;
+        }
     }
     monitor(model, rule, s, out)
 }
@@ -67,6 +77,41 @@ fn each_p_is_in_one_place(model: &Model, s: &State) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// An M rests only when nobody who lives there is runnable, or it is about to be woken.
+fn who_lives_somewhere_is_not_forgotten(model: &Model, s: &State) -> Result<(), String> {
+    let rests = |m: &super::state::M| m.at == At::Spare && !m.wake && m.next_p.is_none();
+    match s.ms[..model.ms].iter().position(|m| m.home && rests(m)) {
+        Some(m) => Err(format!("M{m} rests, and who lives there is runnable")),
+        None => Ok(()),
+    }
+}
+
+/// Step 19, under the lock: who lives on `m` becomes runnable. An M that is not at rest comes by
+/// itself.
+fn wake_at_home(rule: Rule, s: &State, m: MName, out: &mut Next) -> Result<(), String> {
+    if s.ms.iter().any(|m| m.home) {
+        return Ok(());
+    }
+    let woken = s.with(m, |m| m.home = true);
+    let it = s.m(m);
+    let rests = it.at == At::Spare && !it.wake && it.next_p.is_none();
+    if rests && rule != Rule::InboxOnly {
+        let queued = enqueue(woken.with(m, |m| m.at = At::AsleepBound), m, Kind::Bound)?;
+        out.push(("19: who lives here is runnable, the M is queued", queued));
+    } else {
+        out.push(("19: who lives here is runnable", woken));
+    }
+    Ok(())
+}
+
+/// Under the lock: an M without a P takes its place.
+fn take_place(s: State, m: MName) -> Result<State, String> {
+    if s.m(m).home {
+        return enqueue(s.with(m, |m| m.at = At::AsleepBound), m, Kind::Bound);
+    }
+    Ok(s.with(m, |m| m.at = At::Spare))
 }
 
 /// A P that nobody has any more is idle.
@@ -169,7 +214,7 @@ fn step(rule: Rule, s: &State, m: MName, out: &mut Next) -> Result<(), String> {
         At::Entered => enter(rule, s, m, out)?,
         At::Working => work(rule, s, m, out),
         At::LeavingGoroutine => {
-            out.push(("5b: becomes spare", go(At::Spare)));
+            out.push(("takes its place", take_place(*s, m)?));
             for p in s.idle() {
                 let mut taken = s.with(m, |m| own(m, p));
                 taken.idle &= !(1 << p);
@@ -236,7 +281,10 @@ fn step(rule: Rule, s: &State, m: MName, out: &mut Next) -> Result<(), String> {
                 };
             }),
         )),
-        At::Released => out.push(("its P is idle", release(At::Spare)?)),
+        At::Released if rule == Rule::LooksBeforeItRests => {
+            out.push(("its P is idle", release(At::Spare)?));
+        }
+        At::Released => out.push(("its P is idle", take_place(release(At::Spare)?, m)?)),
         At::HandedOff => match s.queue.entries().first() {
             None => out.push(("the queue is empty", go(At::Released))),
             Some(&(x, _)) => {
@@ -244,7 +292,7 @@ fn step(rule: Rule, s: &State, m: MName, out: &mut Next) -> Result<(), String> {
                     return Err(format!("M{m} has no P to hand off"));
                 };
                 let mut left = s.with(m, |m| {
-                    m.at = At::Spare;
+                    m.at = At::LeavingGoroutine;
                     m.holds = None;
                 });
                 left.queue.remove(0);
@@ -338,6 +386,8 @@ fn leave(s: &State, m: MName) -> State {
 fn claim(s: State, m: MName) -> Result<State, String> {
     match s.m(m).word {
         Word::Waiting => Ok(s.with(m, |m| m.word = Word::Claimed)),
+        // It rested. Who takes it out of the queue, under the lock, has it.
+        Word::None if !s.m(m).wake => Ok(s),
         word => Err(format!("M{m} is claimed while its word says {word:?}")),
     }
 }
@@ -369,7 +419,12 @@ fn enter(rule: Rule, s: &State, m: MName, out: &mut Next) -> Result<(), String> 
 fn work(rule: Rule, s: &State, m: MName, out: &mut Next) {
     let go = |at: At| s.with(m, |m| m.at = at);
     out.push(("exit: rt even", leave(s, m)));
-    out.push(("idle", go(At::Releasing)));
+    if s.m(m).home {
+        out.push(("runs who lives here", s.with(m, |m| m.home = false)));
+    }
+    if rule != Rule::LooksBeforeItRests || !s.m(m).home {
+        out.push(("idle", go(At::Releasing)));
+    }
     if !s.queue.entries().is_empty() {
         out.push(("runs a bound goroutine next", go(At::HandingOff)));
     }
