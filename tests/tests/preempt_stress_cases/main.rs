@@ -21,8 +21,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-/// Whether this build has delays: latencies and the like are not what they are otherwise.
-const DELAYS: bool = cfg!(goweft_delays);
+/// Whether everything takes its time here, with delays or under an emulator: latencies and the
+/// like are not what they are otherwise.
+fn is_slow() -> bool {
+    cfg!(goweft_delays) || std::env::var_os("GOWEFT_STACKS_TEST_RUNNER").is_some()
+}
+
 /// So long nothing may stand still.
 const STANDS_STILL: Duration = Duration::from_secs(30);
 
