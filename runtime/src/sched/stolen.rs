@@ -6,7 +6,7 @@ use super::lists::{self, SLEEP};
 use super::m::{self, M};
 use super::monitor::Monitor;
 use super::thread_state::{StateFiles, ThreadState};
-use super::{affinity, idle, preempt, start, sys};
+use super::{affinity, idle, preempt, start};
 use crate::clock::Nanos;
 use crate::protocol::delay;
 use crate::protocol::mword::{Snapshot, State};
