@@ -158,6 +158,43 @@ fn stopped_while_computing(how: fn(&dyn Fn())) -> u64 {
     stopped
 }
 
+/// It gave its processor away by itself, so nobody takes one from it; and whoever has that
+/// makes calls, and so is never stopped.
+#[test]
+fn a_thread_that_computes_in_blocking_is_stopped() {
+    let _alone = alone(1);
+    let stop = Arc::new(AtomicBool::new(false));
+    let before = runtime::metrics().preemptions;
+    let (begun, has_begun) = mpsc::channel();
+    let stopped = stop.clone();
+    let owner = spawn(move || {
+        begun.send(()).unwrap();
+        // There is room always: it never parks.
+        let (tx, rx) = channel::bounded(1);
+        while !stopped.load(Ordering::Relaxed) {
+            tx.send(()).unwrap();
+            rx.recv().unwrap();
+        }
+    });
+    has_begun.recv_timeout(WATCHDOG).expect("it runs");
+    let stopped = stop.clone();
+    let other = spawn(move || {
+        goweft::blocking(|| {
+            while !stopped.load(Ordering::Relaxed) {
+                spin_loop();
+            }
+        })
+    });
+    let deadline = Instant::now() + WATCHDOG;
+    while runtime::metrics().preemptions == before {
+        assert!(Instant::now() < deadline, "it computes on beside the other");
+        std::thread::yield_now();
+    }
+    stop.store(true, Ordering::Relaxed);
+    owner.join().unwrap();
+    other.join().unwrap();
+}
+
 #[test]
 fn in_no_preempt_a_thread_loses_its_processor_and_is_not_stopped() {
     let _alone = alone(1);
