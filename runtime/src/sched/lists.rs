@@ -256,10 +256,11 @@ impl Lists {
     }
 
     fn publish_bound(&self) {
-        let since = self
-            .bound
-            .first()
-            .map_or(NEVER, |m| m.waits_since.load(Ordering::Relaxed));
+        let since = |list: &MList| {
+            let first = list.first();
+            first.map_or(NEVER, |m| m.waits_since.load(Ordering::Relaxed))
+        };
+        let since = since(&self.bound).min(since(&self.urgent));
         BOUND_LEN.store(self.bound.len() + self.urgent.len(), Ordering::Relaxed);
         URGENT_LEN.store(self.urgent.len(), Ordering::Relaxed);
         BOUND_SINCE.store(since, Ordering::Relaxed);
@@ -294,7 +295,7 @@ pub(crate) fn urgent_waits() -> bool {
     URGENT_LEN.load(Ordering::Relaxed) != 0
 }
 
-/// Since when the first of the bound queue waits, of those that are not urgent; a hint.
+/// Since when the one waits that has waited longest in the bound queue; a hint.
 pub(crate) fn bound_since() -> Nanos {
     BOUND_SINCE.load(Ordering::Relaxed)
 }
