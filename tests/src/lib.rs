@@ -16,6 +16,7 @@ pub struct Readme;
 #[cfg(doctest)]
 pub struct RacyCounter;
 
+pub mod confined;
 pub mod pressure;
 pub mod scenario;
 

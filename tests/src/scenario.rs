@@ -33,6 +33,7 @@ pub fn run(exe: &str, role: &str, env: &[(&str, &str)]) -> Ran {
         "GOMAXPROCS",
         "GOWEFT_CONTAINER",
         "GOWEFT_STACK",
+        "GOWEFT_PREEMPT",
     ] {
         command.env_remove(name);
     }
@@ -61,7 +62,7 @@ pub fn run(exe: &str, role: &str, env: &[(&str, &str)]) -> Ran {
     Ran { status, out, err }
 }
 
-fn read(from: &mut dyn Read) -> String {
+pub(crate) fn read(from: &mut dyn Read) -> String {
     let mut bytes = Vec::new();
     from.read_to_end(&mut bytes).expect("a pipe can be read");
     String::from_utf8_lossy(&bytes).into_owned()

@@ -3,6 +3,7 @@
 
 use goweft::channel::{self, Receiver, Sender};
 use goweft::{JoinHandle, runtime, spawn};
+use goweft_tests::confined::{Without, run_again};
 use std::io::Read;
 use std::net::ToSocketAddrs;
 use std::process::Command;
@@ -221,4 +222,21 @@ fn a_ping_pong_on_the_only_processor_does_not_keep_the_queue_waiting() {
         }
     }
     game.end();
+}
+
+#[test]
+fn all_of_it_without_membarrier() {
+    run_again(Without::Membarrier, &[]);
+}
+
+#[test]
+fn all_of_it_without_proc() {
+    // To see that a thread blocks takes five looks there, so that a thousand take five seconds;
+    // these two block as others do.
+    run_again(Without::Proc, &["wait_in_std_mpsc", "look_names_up"]);
+}
+
+#[test]
+fn all_of_it_without_signals() {
+    run_again(Without::Signals, &[]);
 }

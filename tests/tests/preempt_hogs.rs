@@ -2,6 +2,7 @@
 
 use goweft::net::{TcpListener, TcpStream};
 use goweft::{JoinHandle, channel, runtime, spawn, task};
+use goweft_tests::confined::{Without, run_again};
 use std::hint::{black_box, spin_loop};
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -441,4 +442,30 @@ fn the_last_resort_was_not_used() {
     }
     drop(hogs);
     assert_eq!(runtime::metrics().rescues, 0);
+}
+
+/// What needs threads that are stopped.
+const STOPPED: [&str; 3] = [
+    "no_more_threads_compute",
+    "in_no_preempt_a_thread",
+    "with_many_threads_stopped",
+];
+
+#[test]
+fn all_of_it_without_membarrier() {
+    let _alone = alone(1);
+    run_again(Without::Membarrier, &[]);
+}
+
+/// Who computes is not known there: nobody is stopped.
+#[test]
+fn processors_are_taken_without_proc() {
+    let _alone = alone(1);
+    run_again(Without::Proc, &STOPPED);
+}
+
+#[test]
+fn processors_are_taken_without_signals() {
+    let _alone = alone(1);
+    run_again(Without::Signals, &STOPPED);
 }

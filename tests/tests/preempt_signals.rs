@@ -84,6 +84,13 @@ fn threads_that_are_stopped_change_their_ids_with_the_others() {
     assert_eq!(said("set_ids"), "all have changed\n");
 }
 
+#[test]
+fn without_signals_processors_are_taken_and_nobody_is_stopped() {
+    let r = scenario::run(PROGRAM, "without_signals", &[("GOWEFT_PREEMPT", "off")]);
+    assert!(r.status.success(), "{r:?}");
+    assert_eq!(r.out, "all go on\n");
+}
+
 /// A child that is killed when it is not needed any more.
 struct Running(Child);
 

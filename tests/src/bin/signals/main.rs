@@ -6,7 +6,10 @@ mod handlers;
 mod load;
 mod overflow;
 
+use goweft::{runtime, spawn, task};
+use goweft_tests::pressure::{self, Hogs};
 use load::Load;
+use std::time::Duration;
 
 /// Computes, blocks and talks, for as long as a debugger or its parent's signals take.
 fn work() {
@@ -28,11 +31,43 @@ fn work_until_told() {
     println!("all is done");
 }
 
+/// `GOWEFT_PREEMPT=off`: no handler, nobody is stopped, and processors are taken all the same.
+fn without_signals() {
+    pressure::start(1);
+    let hogs = Hogs::start(3);
+    let sleepers: Vec<_> = (0..3)
+        .map(|_| spawn(|| std::thread::sleep(Duration::from_millis(100))))
+        .collect();
+    for _ in 0..10 {
+        pressure::run_beside(|| task::sleep(Duration::from_millis(1)));
+        hogs.wait_for_turns();
+    }
+    for s in sleepers {
+        pressure::run_beside(move || s.join().unwrap());
+    }
+    // SAFETY: an action of our own, which the call fills in.
+    let handler = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGURG, std::ptr::null(), &mut action);
+        action.sa_sigaction
+    };
+    assert_eq!(handler, libc::SIG_DFL);
+    let m = runtime::metrics();
+    assert_eq!(m.preemptions, 0);
+    assert!(
+        m.taken_from_computing > 0 && m.taken_from_blocked > 0,
+        "{m:?}"
+    );
+    drop(hogs);
+    println!("all go on");
+}
+
 fn main() {
     let role = std::env::args().nth(1).unwrap_or_default();
     match role.as_str() {
         "work" => work(),
         "work_until_told" => work_until_told(),
+        "without_signals" => without_signals(),
         "profiler" => handlers::profiler(),
         "out_of_band" => handlers::out_of_band(),
         "out_of_band_unhandled" => handlers::out_of_band_unhandled(),
