@@ -5,10 +5,11 @@
 //! [`fatal`]; a panic that leaves a section inside the runtime ends here too.
 
 use crate::tell::tell;
+use std::fmt;
 
 /// Says `goweft: fatal: what` and aborts.
 #[cold]
-pub(crate) fn fatal(what: &str) -> ! {
+pub(crate) fn fatal(what: impl fmt::Display) -> ! {
     tell(format_args!("fatal: {what}"));
     std::process::abort()
 }

@@ -43,12 +43,12 @@ mod real {
         crate::protocol::delay::here();
     }
 
-    /// Between the monitor's store and its load.
-    pub(crate) fn heavy() {
+    /// Between the monitor's store and its load. False: there is none, from now on (a
+    /// sandbox that was put up after the start); what was stored is to be taken back.
+    #[must_use]
+    pub(crate) fn heavy() -> bool {
         fence(Ordering::SeqCst);
-        if !FULL.load(Ordering::Relaxed) {
-            sys::membarrier();
-        }
+        FULL.load(Ordering::Relaxed) || sys::membarrier()
     }
 }
 
@@ -61,6 +61,8 @@ pub(crate) fn light() {
 }
 
 #[cfg(loom)]
-pub(crate) fn heavy() {
+#[must_use]
+pub(crate) fn heavy() -> bool {
     fence(Ordering::SeqCst);
+    true
 }

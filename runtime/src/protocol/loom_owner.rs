@@ -94,7 +94,7 @@ impl World {
         let seen = self.word.load();
         self.rt.look();
         let pending = self.word.pend(seen)?;
-        barrier::heavy();
+        assert!(barrier::heavy());
         if !self.rt.is_still_outside() || self.word.rob(pending).is_none() {
             self.word.keep(pending);
             return None;

@@ -68,7 +68,7 @@ fn on_panic(info: &PanicHookInfo<'_>, default: &Hook) {
 /// The runtime's own code must not unwind.
 fn refuse_inside(info: &PanicHookInfo<'_>) {
     if is_inside() {
-        crate::abort::fatal(&format!("a panic inside the runtime: {info}"));
+        crate::abort::fatal(format_args!("a panic inside the runtime: {info}"));
     }
 }
 

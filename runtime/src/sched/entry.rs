@@ -45,7 +45,7 @@ fn begin(m: &'static M, g: GRef) {
 /// Reservations make this the end of the machine's memory, not of a limit.
 #[cold]
 fn no_stack(e: &std::io::Error) -> ! {
-    crate::abort::fatal(&format!(
+    crate::abort::fatal(format_args!(
         "no stack for a goroutine that was promised one: {e}"
     ))
 }

@@ -111,7 +111,7 @@ impl Inside {
                     std::mem::forget(inside);
                 }
                 State::Absent => crate::fork::fatal(),
-                state => crate::abort::fatal(&format!("a running thread is {state:?}")),
+                state => crate::abort::fatal(format_args!("a running thread is {state:?}")),
             }
         }
     }

@@ -386,6 +386,7 @@ impl Monitor {
             };
             let wake = idle::claim(m);
             drop(lists);
+            m.watch.spared_until.set(self.now + start::time_slice());
             idle::deliver(wake);
         }
         self.release = (2 * self.release).min(1024);

@@ -68,6 +68,12 @@ impl Pauses {
         self.sleeps_known.set(false);
     }
 
+    /// Whether the thread of `m` has computed since the last look.
+    pub(super) fn has_computed(&self, m: &'static M) -> bool {
+        sys::cpu_time(m.tid.load(Ordering::Relaxed))
+            .is_some_and(|cpu| cpu.saturating_sub(self.cpu.get()) >= COMPUTES)
+    }
+
     /// Looks at the thread of `m`. True: it has computed since the last look. How often it slept
     /// costs 5 us, and is asked for only of such threads.
     pub(super) fn look(&self, m: &'static M) -> bool {

@@ -172,7 +172,7 @@ pub(crate) fn sleep(inside: &mut Inside, m: &'static M) {
             // Another thread is looking, without waiting, or is on its way out: it
             // will be done soon.
             None => std::thread::yield_now(),
-            Some(Err(e)) => crate::abort::fatal(&format!("the netpoll failed: {e}")),
+            Some(Err(e)) => crate::abort::fatal(format_args!("the netpoll failed: {e}")),
             Some(Ok(_)) => {}
         }
         collect_all_due(inside, now, &mut out);

@@ -255,7 +255,7 @@ fn still_owns(m: &'static M) -> bool {
                     return false;
                 }
             }
-            state => crate::abort::fatal(&format!("a searching thread is {state:?}")),
+            state => crate::abort::fatal(format_args!("a searching thread is {state:?}")),
         }
     }
 }

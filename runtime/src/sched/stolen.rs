@@ -25,7 +25,7 @@ pub(super) fn request(files: &mut StateFiles, m: &'static M, stolen: Snapshot, n
     }
     // Right before the signal: what the tick has seen is some microseconds old, and a call
     // that has begun since would return EINTR.
-    if files.look(m) != ThreadState::Running {
+    if files.look(m) == ThreadState::Blocked {
         return false;
     }
     m.watch.requested_at.set(now);
@@ -69,14 +69,15 @@ impl Monitor {
             watch.unanswered.set(0);
             watch.requested_at.set(0);
         }
-        if !watch.pauses.look(m) || m.rt.is_inside() {
+        if !watch.pauses.look(m) || m.rt.is_inside() || self.now < watch.spared_until.get() {
             return;
         }
         let requested = m.req.load(Ordering::Relaxed) == word.bits();
         if requested && self.now.saturating_sub(watch.requested_at.get()) < start::time_slice() {
             return;
         }
-        if self.files.look(m) != ThreadState::Running {
+        // (Where the OS does not say, the clock has.)
+        if self.files.look(m) == ThreadState::Blocked {
             return;
         }
         if SLEEP.idle_now() != 0 && !idle::there_is_work() {

@@ -74,12 +74,21 @@ impl Before {
 
 /// Lets the signal through to the calling thread: threads inherit masks.
 pub(super) fn unblock_signal() {
+    mask_signal(libc::SIG_UNBLOCK);
+}
+
+/// Keeps the signal away from the calling thread.
+pub(super) fn block_signal() {
+    mask_signal(libc::SIG_BLOCK);
+}
+
+fn mask_signal(how: c_int) {
     // SAFETY: a set of our own, filled in.
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut set);
         libc::sigaddset(&mut set, SIGNAL);
-        libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, ptr::null_mut());
+        libc::pthread_sigmask(how, &set, ptr::null_mut());
     }
 }
 

@@ -1,10 +1,11 @@
 //! The scheduler by itself: goroutines run, park and wake.
 
 use super::spawn::{Spec, spawn};
-use super::{Inside, WaitReason, Waiter, entry};
+use super::{Inside, WaitReason, Waiter, entry, lists, monitor};
 use crate::clock::{self, NEVER};
 use std::panic::Location;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -116,4 +117,55 @@ fn the_count_of_goroutines_returns_to_what_it_was() {
     start(move || drop(tx));
     assert!(rx.recv().is_err());
     assert!(entry::live() < 1_000_000);
+}
+
+/// Set: this process is the child, with one P.
+const RESCUE: &str = "GOWEFT_TEST_RESCUE";
+
+/// One that computes without a P holds what another waits for inside. No code of ours does that; so this
+/// breaks the rule on purpose.
+#[test]
+fn one_that_waits_inside_for_a_thread_that_is_stopped_is_rescued() {
+    if std::env::var_os(RESCUE).is_none() {
+        let child = Command::new(std::env::current_exe().expect("it is there"))
+            .args([
+                "--exact",
+                "sched::test::one_that_waits_inside_for_a_thread_that_is_stopped_is_rescued",
+            ])
+            .env(RESCUE, "1")
+            .env("GOWEFT_MAXPROCS", "1")
+            .output()
+            .expect("it starts");
+        return assert!(child.status.success(), "{child:?}");
+    }
+    static GO: AtomicBool = AtomicBool::new(false);
+    static HELD: AtomicBool = AtomicBool::new(true);
+    start(|| {
+        while !GO.load(Ordering::Acquire) {
+            std::hint::spin_loop();
+        }
+        HELD.store(false, Ordering::Release);
+    });
+    let (tx, rx) = mpsc::channel();
+    start(move || {
+        loop {
+            let inside = Inside::enter();
+            // Only the other one can stand there: it was stopped, and the only P is ours.
+            if lists::bound_waits() {
+                GO.store(true, Ordering::Release);
+                while HELD.load(Ordering::Acquire) {
+                    std::hint::spin_loop();
+                }
+                drop(inside);
+                break;
+            }
+        }
+        tx.send(()).expect("the test waits");
+    });
+    assert_eq!(
+        rx.recv_timeout(Duration::from_secs(60)),
+        Ok(()),
+        "it was not rescued"
+    );
+    assert_ne!(monitor::RESCUES.load(Ordering::Relaxed), 0);
 }

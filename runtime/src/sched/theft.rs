@@ -14,6 +14,8 @@ use crate::clock::Nanos;
 use crate::protocol::barrier;
 use crate::protocol::delay;
 use crate::protocol::mword::Snapshot;
+use crate::tell::tell;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Ps taken from threads that computed.
@@ -94,10 +96,13 @@ impl Batch {
             *place = victim.m.word.pend(victim.word).map(|word| (*victim, word));
         }
         self.len = 0;
-        barrier::heavy();
+        let sees_all = barrier::heavy();
+        if !sees_all {
+            complain();
+        }
         delay::here();
         for (victim, word) in pending.into_iter().flatten() {
-            let wanted = urgent || !victim.early;
+            let wanted = sees_all && (urgent || !victim.early);
             let robbed = if wanted && victim.m.rt.is_still_outside() {
                 victim.m.word.rob(word)
             } else {
@@ -129,6 +134,17 @@ impl Batch {
         }
         urgent
     }
+}
+
+#[cold]
+fn complain() {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        tell(format_args!(
+            "the system allows membarrier(2) no more, so goroutines that block or compute keep their \
+             processor; put up the sandbox before the first use of goweft, or allow the call"
+        ));
+    });
 }
 
 /// Gives `p`, which is the monitor's, to whoever should run on it.
@@ -163,7 +179,10 @@ fn hand_over(inside: &mut Inside, p: &'static P, urgent: bool, now: Nanos) {
     });
     // What was set before was for the one who lost it.
     p.shared.urgent.store(urgent, Ordering::Relaxed);
-    p.shared.attention.store(urgent, Ordering::Release);
+    if urgent {
+        // Never taken back: others call the next owner too.
+        p.call_attention();
+    }
     drop(lists);
     delay::here();
     match wake {

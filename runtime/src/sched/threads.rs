@@ -136,13 +136,18 @@ fn machine(m: &'static M) {
     let never_unwinds = OnUnwind("a panic in one of the runtime's threads");
     context::enter_thread();
     // For as long as the thread lives. Without one an overflow kills the process
-    // without a word; all else works.
-    let _handlers_run_on = overflow::AltStack::install()
+    // without a word, and this thread is not stopped when it computes; all else works.
+    let handlers_run_on = overflow::AltStack::install()
         .inspect_err(|e| tell(format_args!("no alternate stack for signal handlers: {e}")));
     deferral::prepare_thread();
     tls::set_current(m);
     m::enroll(m);
-    sys::unblock_signal();
+    if handlers_run_on.is_ok() {
+        sys::unblock_signal();
+    } else {
+        // Its frame may be larger than what is left of a goroutine's stack.
+        sys::block_signal();
+    }
     m.rt.init_inside();
     run::run_machine(m);
     // A goroutine has ended locked. This is a plain thread now, and stays one for the

@@ -81,7 +81,7 @@ impl Token {
     fn expect(&self, user: u32, what: &str) {
         let found = self.user.get();
         if found != user {
-            crate::abort::fatal(&format!("{what} a P of {found}, and not of {user}"));
+            crate::abort::fatal(format_args!("{what} a P of {found}, and not of {user}"));
         }
     }
 }

@@ -56,6 +56,8 @@ pub(crate) struct Watch {
     pub(super) tid: Cell<i32>,
     pub(super) requested_at: Cell<Nanos>,
     pub(super) unanswered: Cell<u32>,
+    /// Until when it is sent none, because it was released by a rescue.
+    pub(super) spared_until: Cell<Nanos>,
 }
 
 impl Watch {
@@ -161,7 +163,12 @@ impl Monitor {
         }
         let forced = waits && delay::forces();
         let mut signal = false;
-        let (computes, early) = match self.files.look(m) {
+        let state = match self.files.look(m) {
+            // A clock that runs tells enough. (One that stands still does not.)
+            ThreadState::Unknown if watch.pauses.has_computed(m) => ThreadState::Running,
+            state => state,
+        };
+        let (computes, early) = match state {
             ThreadState::Blocked => {
                 let early = for_how_long < BLOCKED_AFTER;
                 // Who blocks loses nothing with its P.
