@@ -91,11 +91,12 @@ impl Batch {
             .iter_mut()
             .zip(self.victims[..self.len].iter().flatten())
         {
+            delay::often();
             *place = victim.m.word.pend(victim.word).map(|word| (*victim, word));
         }
         self.len = 0;
         barrier::heavy();
-        delay::here();
+        delay::often();
         for (victim, word) in pending.into_iter().flatten() {
             let wanted = urgent || !victim.early;
             let robbed = if wanted && victim.m.rt.is_still_outside() {
