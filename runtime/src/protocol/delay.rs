@@ -24,6 +24,12 @@
 #[inline(always)]
 pub(crate) fn here() {}
 
+/// As [`here`], where one side must often be caught by the other: between two steps of a theft,
+/// and of an operation inside.
+#[cfg(not(all(goweft_delays, not(loom))))]
+#[inline(always)]
+pub(crate) fn often() {}
+
 /// Whether the monitor takes a P now that it would take later: now and then, so that thefts
 /// and signals come at any time and not at the slice's end.
 #[cfg(not(all(goweft_delays, not(loom))))]
@@ -33,7 +39,7 @@ pub(crate) fn forces() -> bool {
 }
 
 #[cfg(all(goweft_delays, not(loom)))]
-pub(crate) use real::{AtomicU32, AtomicU64, AtomicUsize, begin, fence, forces, here};
+pub(crate) use real::{AtomicU32, AtomicU64, AtomicUsize, begin, fence, forces, here, often};
 
 #[cfg(all(goweft_delays, not(loom)))]
 mod real {
@@ -73,7 +79,18 @@ mod real {
     pub(crate) fn here() {
         let Some((random, seed)) = next() else { return };
         // One step in 8, 32 or 128.
-        let dense = 8 << (2 * ((seed >> 60) % 3));
+        spin(random, 8 << (2 * ((seed >> 60) % 3)));
+    }
+
+    /// As [`here`]: one step in 4.
+    #[inline(never)]
+    pub(crate) fn often() {
+        if let Some((random, _)) = next() {
+            spin(random, 4);
+        }
+    }
+
+    fn spin(random: u64, dense: u64) {
         let wait = if random.is_multiple_of(RARE) {
             LONG
         } else if (random >> 16).is_multiple_of(dense) {

@@ -35,7 +35,7 @@ use std::time::Duration;
 static BELL: OnceLock<sys::Bell> = OnceLock::new();
 /// Whether to ring it.
 pub(super) static ALARM: Alarm = Alarm::new();
-/// How often an M seemed to wait inside for one that was parked.
+/// How often some that were parked were released because an M seemed to wait for one inside.
 pub(crate) static RESCUES: AtomicU64 = AtomicU64::new(0);
 
 const SHORT: Nanos = 1_000_000;
@@ -378,7 +378,7 @@ impl Monitor {
         if std::mem::replace(&mut self.stuck, true) {
             return;
         }
-        RESCUES.fetch_add(1, Ordering::Relaxed);
+        let mut released = 0;
         for _ in 0..self.release {
             let mut lists = lists::lock(inside);
             let Some(m) = lists.pop_preempted() else {
@@ -388,7 +388,14 @@ impl Monitor {
             drop(lists);
             m.watch.spared_until.set(self.now + start::time_slice());
             idle::deliver(wake);
+            released += 1;
         }
+        // Without anybody parked it only has to wait for the OS, as others on a machine that is
+        // too small.
+        if released == 0 {
+            return;
+        }
+        RESCUES.fetch_add(1, Ordering::Relaxed);
         self.release = (2 * self.release).min(1024);
     }
 }

@@ -93,6 +93,7 @@ impl Batch {
             .iter_mut()
             .zip(self.victims[..self.len].iter().flatten())
         {
+            delay::often();
             *place = victim.m.word.pend(victim.word).map(|word| (*victim, word));
         }
         self.len = 0;
@@ -100,7 +101,7 @@ impl Batch {
         if !sees_all {
             complain();
         }
-        delay::here();
+        delay::often();
         for (victim, word) in pending.into_iter().flatten() {
             let wanted = sees_all && (urgent || !victim.early);
             let robbed = if wanted && victim.m.rt.is_still_outside() {

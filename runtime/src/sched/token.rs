@@ -70,7 +70,7 @@ impl Token {
         let user = m.index.get() + 1;
         self.expect(user, "an M uses");
         let count = self.count.get();
-        delay::here();
+        delay::often();
         if self.count.get() != count {
             crate::abort::fatal("two threads use one P");
         }
