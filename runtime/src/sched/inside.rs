@@ -19,7 +19,7 @@ use super::g::GRef;
 use super::m::M;
 use super::p::P;
 use super::wait::{self, owned};
-use super::{idle, lists, tls};
+use super::{idle, lists, tls, wakeup};
 use crate::protocol::barrier;
 use crate::protocol::delay;
 use crate::protocol::mword::State;
@@ -171,6 +171,9 @@ impl Inside {
         if p.queue.peek_next().is_some() {
             if p.runnext_is_new.get() {
                 p.runnext_is_new.set(false);
+                if wakeup::may_keep_waiting() {
+                    wakeup::watch_runnext();
+                }
             } else if lists::SLEEP.idle_now() != 0 {
                 idle::spill_runnext(self, p);
             }

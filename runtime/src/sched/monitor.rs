@@ -297,10 +297,12 @@ impl Monitor {
                 netpoll = poll::descriptor();
             }
         }
+        wakeup::set_naps_beside_idle(self.planned == LONG && SLEEP.idle_now() != 0);
         let left = until.saturating_sub(clock::now());
         if left != 0 {
             bell.wait(netpoll, Some(Duration::from_nanos(left)));
         }
+        wakeup::set_naps_beside_idle(false);
         wakeup::open_gate();
     }
 

@@ -15,6 +15,7 @@ use super::p::P;
 use super::{lists, monitor};
 use crate::clock::{self, Nanos};
 use crate::protocol::poll_gate::PollGate;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// From the asking to the theft, in ns.
 pub(super) const LOOK_AGAIN: Nanos = 100_000;
@@ -26,6 +27,8 @@ const MOST: Nanos = 1_000_000;
 
 /// Until when the monitor sleeps, while it alone watches the timers.
 static GATE: PollGate = PollGate::new();
+/// The monitor sleeps for long although a P is idle.
+static NAPS_BESIDE_IDLE: AtomicBool = AtomicBool::new(false);
 
 /// A thread without a P made a goroutine runnable.
 pub(super) fn woken_outside() {
@@ -43,6 +46,27 @@ pub(super) fn notice() {
     if ALARM.queued() {
         monitor::kick();
     }
+}
+
+/// Whether the monitor naps for long beside an idle P, which a goroutine in `runnext` may wait for
+/// if its waker goes on without a call. A hint.
+#[inline]
+pub(super) fn may_keep_waiting() -> bool {
+    NAPS_BESIDE_IDLE.load(Ordering::Relaxed)
+}
+
+/// Has it look at the `runnext`s at its usual pace.
+#[cold]
+#[inline(never)]
+pub(super) fn watch_runnext() {
+    if NAPS_BESIDE_IDLE.swap(false, Ordering::Relaxed) {
+        monitor::kick();
+    }
+}
+
+/// By the monitor, about to sleep for long beside an idle P, or awake again.
+pub(super) fn set_naps_beside_idle(naps: bool) {
+    NAPS_BESIDE_IDLE.store(naps, Ordering::Relaxed);
 }
 
 /// A timer was published, and the fence of the first gate is behind us.
