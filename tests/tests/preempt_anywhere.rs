@@ -64,7 +64,9 @@ fn busy(procs: usize, turn: impl Fn(u64) + Clone + Send + 'static) -> u64 {
         .collect();
     for _ in 0..MANY {
         let turns = rx.recv_timeout(WATCHDOG).expect("all end");
-        assert!(turns > 0, "one never ran");
+        // (Pinned ones may have had a thread on which another one computed until the end.)
+        let all_stay = goweft_tests::scenario::everybody_is_pinned();
+        assert!(turns > 0 || all_stay, "one never ran");
     }
     for hog in hogs {
         hog.join().unwrap();
