@@ -97,3 +97,32 @@ fn pinned_goroutines_meet_others() {
         });
     });
 }
+
+/// Half of them end locked, and take their thread with them.
+#[test]
+fn locked_goroutines_meet_others_and_end_with_their_threads() {
+    Stress::on_each("locked", |stress| {
+        stress.turns(3, |i, n| {
+            let random = random(i, n);
+            let (tx, rx) = channel::bounded(0);
+            let locked = spawn(move || {
+                let guard = task::lock_os_thread();
+                let thread = std::thread::current().id();
+                for m in 0..3u64 {
+                    compute(random & 0x7f);
+                    tx.send(m).unwrap();
+                    assert_eq!(std::thread::current().id(), thread);
+                }
+                if random & 1 == 1 {
+                    std::mem::forget(guard);
+                }
+                if random & 2 == 2 {
+                    let _parks = Parks(random >> 8);
+                    resume_unwind(Box::new(n));
+                }
+            });
+            assert_eq!(rx.into_iter().sum::<u64>(), 3);
+            assert_eq!(locked.join().is_err(), random & 2 == 2);
+        });
+    });
+}
