@@ -2,7 +2,7 @@
 //! have done.
 
 use crate::limits;
-use crate::sched::{self, entry, lists, m, monitor, p, preempt, start, theft};
+use crate::sched::{self, entry, lists, monitor, p, preempt, start, theft, threads};
 use goweft_stacks::Stats;
 use std::sync::atomic::Ordering;
 
@@ -99,7 +99,7 @@ pub struct Metrics {
     pub preempted_threads: usize,
     /// Times that the runtime's last resort was used: 0, or a bug.
     pub rescues: u64,
-    /// OS threads made to run goroutines.
+    /// OS threads that there are to run goroutines.
     pub threads: usize,
     /// Of these, those that rest for want of work: the others run goroutines, are in calls
     /// that block, or wait for a processor.
@@ -150,7 +150,7 @@ pub fn metrics() -> Metrics {
         preemptions: preempt::PARKED.load(Ordering::Relaxed),
         preempted_threads: preempt::parked_now(),
         rescues: monitor::RESCUES.load(Ordering::Relaxed),
-        threads: m::count(),
+        threads: threads::count(),
         idle_threads,
         maxprocs: sched::procs(),
         idle_procs: lists::SLEEP.idle_now(),

@@ -128,6 +128,16 @@ impl Hogs {
         }
     }
 
+    /// Until each that has begun has got on.
+    pub fn wait_for_turns_of_begun(&self) {
+        for turn in self.turns.iter() {
+            let seen = turn.load(Ordering::Relaxed);
+            wait_until("a hog goes on", || {
+                seen == 0 || turn.load(Ordering::Relaxed) != seen
+            });
+        }
+    }
+
     /// How many have got a processor so far.
     pub fn begun(&self) -> usize {
         let begun = |t: &&AtomicU64| t.load(Ordering::Relaxed) != 0;

@@ -50,7 +50,7 @@ mod sys;
 mod test;
 pub(crate) mod theft;
 mod thread_state;
-mod threads;
+pub(crate) mod threads;
 mod timers;
 pub(crate) mod tls;
 mod token;

@@ -28,6 +28,8 @@ use std::thread;
 static WANTED: AtomicU32 = AtomicU32::new(0);
 /// Threads there are, or that are being made.
 static THREADS: Mutex<usize> = Mutex::new(0);
+/// The same without those that are being made: for who may not wait.
+static MADE: AtomicUsize = AtomicUsize::new(0);
 /// Being made, and not yet among those that can be given a P.
 static STARTING: AtomicUsize = AtomicUsize::new(0);
 
@@ -40,6 +42,11 @@ static REFUSED_UNTIL: AtomicU64 = AtomicU64::new(0);
 pub(super) fn are_refused() -> bool {
     let until = REFUSED_UNTIL.load(Ordering::Relaxed);
     until != 0 && clock::now() < until
+}
+
+/// How many threads there are.
+pub(crate) fn count() -> usize {
+    MADE.load(Ordering::Relaxed)
 }
 
 /// Asks for one more M, unless one has been asked for or would be refused: then the
@@ -121,6 +128,7 @@ fn make_machine() -> io::Result<()> {
     match made {
         Ok(_) => {
             *threads += 1;
+            MADE.store(*threads, Ordering::Relaxed);
             Ok(())
         }
         Err(e) => {
@@ -156,6 +164,7 @@ fn machine(m: &'static M) {
     context::leave_thread();
     let mut threads = THREADS.lock().unwrap_or_else(|e| e.into_inner());
     *threads -= 1;
+    MADE.store(*threads, Ordering::Relaxed);
     m::give_slot_back(m);
 }
 

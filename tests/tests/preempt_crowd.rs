@@ -1,0 +1,68 @@
+//! Goroutines that compute, and hold a thread each: thousands, and more than there may be.
+
+use goweft_tests::scenario::{self, Ran};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_crowd");
+
+/// One of these programs at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn ran(role: &str) -> Ran {
+    let _alone = alone();
+    let r = scenario::run(PROGRAM, role, &[]);
+    assert!(r.status.success(), "{r:?}");
+    r
+}
+
+fn number(r: &Ran, name: &str) -> u64 {
+    let value = r.out.lines().find_map(|line| line.strip_prefix(name));
+    value.unwrap().trim().parse().unwrap()
+}
+
+/// 4,000 of them in `.ci/soak`: the OS needs a minute for these on a small machine.
+#[test]
+fn a_thousand_threads_that_begin_to_compute_at_once_are_stopped() {
+    let _alone = alone();
+    let soak = std::env::var_os("GOWEFT_SOAK_SECONDS").is_some();
+    let n = if soak { 4_000 } else { 1_000 };
+    let crowd = n.to_string();
+    let r = scenario::run(PROGRAM, "begin_at_once", &[("CROWD", &crowd)]);
+    if r.err.contains("the system refuses another thread") {
+        return println!("left out: so many threads cannot be had here: {}", r.err);
+    }
+    assert!(r.status.success(), "{r:?}");
+    print!("{}", r.err);
+    let threads = number(&r, "threads");
+    assert!((n..=n + 100).contains(&threads), "{threads}");
+    let (memory, tables) = (number(&r, "KiB"), number(&r, "page tables"));
+    println!(
+        "a stopped thread takes {} KiB, and {} KiB of page tables",
+        memory / n,
+        tables / n
+    );
+    assert!(memory / n <= 48, "{memory} KiB");
+}
+
+/// One line on stderr, whatever happens.
+fn says_so_once(r: &Ran) {
+    assert_eq!(r.err.lines().count(), 1, "{r:?}");
+    assert!(r.err.contains("the system refuses another thread"), "{r:?}");
+}
+
+#[test]
+fn those_that_have_begun_take_turns_when_the_cap_is_reached() {
+    let r = ran("capped");
+    says_so_once(&r);
+    assert!(r.out.contains("had begun"), "{r:?}");
+}
+
+#[test]
+fn a_refusal_by_the_system_counts_as_the_cap_until_it_is_over() {
+    let r = ran("refused");
+    says_so_once(&r);
+    assert!(r.out.ends_with("then all\n"), "{r:?}");
+}
