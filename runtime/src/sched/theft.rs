@@ -180,10 +180,9 @@ fn hand_over(inside: &mut Inside, p: &'static P, urgent: bool, now: Nanos) {
     });
     // What was set before was for the one who lost it.
     p.shared.urgent.store(urgent, Ordering::Relaxed);
-    if urgent {
-        // Never taken back: others call the next owner too.
-        p.call_attention();
-    }
+    // Also what called it for the bound queue: it is decided here whose turn it is. (What else
+    // called it, a resize for example, calls again at the next tick.)
+    p.shared.attention.store(urgent, Ordering::Release);
     drop(lists);
     delay::here();
     match wake {
