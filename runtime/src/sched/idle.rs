@@ -301,6 +301,7 @@ fn release_p(inside: &mut Inside, m: &'static M) {
             claim_rested(&mut lists, p, false).or_else(|| claim_bound_for(&mut lists, p))
         };
         p.given_to_bound.set(u32::from(queued && bound_first));
+        p.for_queue.set(!bound_first);
         if let Some(wake) = wake {
             drop(lists);
             return deliver(wake);

@@ -49,6 +49,9 @@ pub(crate) struct P {
     /// How often in a row it was given to an M of the bound queue although there was work in a
     /// queue. Under the scheduler's lock.
     pub(crate) given_to_bound: Cell<u32>,
+    /// It changed hands for what is queued, as it was the queues' turn: the next owner takes from
+    /// a queue before it gives the P to the bound. By whoever has it.
+    pub(crate) for_queue: Cell<bool>,
     /// How much of its time may be spent on wake-up preemption, in ns, and when
     /// that was reckoned. The monitor's alone.
     pub(crate) budget: Cell<(u64, u64)>,
@@ -207,6 +210,7 @@ impl P {
             magazine: UnsafeCell::new(Magazine::new()),
             polled_at: Cell::new(0),
             given_to_bound: Cell::new(0),
+            for_queue: Cell::new(false),
             budget: Cell::new((0, 0)),
             idle: Link::new(),
             shared: CachePadded::new(Shared {

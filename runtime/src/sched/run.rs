@@ -93,9 +93,15 @@ fn find(inside: &mut Inside, m: &'static M) -> Option<GRef> {
     if m.home.is_closed() {
         return find_at_home(inside, m, p, due, asked);
     }
+    let for_queue = p.for_queue.replace(false);
     if due {
         let urgent = asked && p.shared.urgent.swap(false, Ordering::Relaxed);
-        if (!urgent || lists::urgent_waits()) && idle::give_to_bound(inside, m, p) {
+        let theirs = if urgent {
+            lists::urgent_waits()
+        } else {
+            !for_queue
+        };
+        if theirs && idle::give_to_bound(inside, m, p) {
             return None;
         }
         look_outside(inside, p, asked);

@@ -173,6 +173,8 @@ fn hand_over(inside: &mut Inside, p: &'static P, urgent: bool, now: Nanos) {
             .or_else(|| idle::claim_bound_for(&mut lists, p)),
         wake => wake,
     };
+    // Or an ask that was for the one who lost it has the next owner pass it on at once.
+    p.for_queue.set(queued && !first);
     p.given_to_bound.set(if bound_first {
         p.given_to_bound.get() + 1
     } else {
