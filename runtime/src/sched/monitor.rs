@@ -152,6 +152,7 @@ pub(crate) fn run() -> ! {
     let _never_ends = OnUnwind("a panic in the monitor");
     TID.store(crate::sys::gettid(), Ordering::Release);
     sys::block_signals();
+    sys::ask_for_short_turns();
     let mut inside = Inside::foreign();
     let mut monitor = Monitor {
         now: clock::now(),

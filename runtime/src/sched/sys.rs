@@ -92,6 +92,45 @@ fn mask_signal(how: c_int) {
     }
 }
 
+/// Has the OS run the calling thread soon after it wakes, among threads of the same priority: it asks for
+/// short turns, and those come earlier (Linux 6.12; nothing happens before). And, where that is
+/// allowed, for a somewhat higher priority: beside hundreds of threads that compute an equal share would be
+/// too little to stop them.
+pub(super) fn ask_for_short_turns() {
+    /// `struct sched_attr` of Linux, as long as it was in its first version.
+    #[repr(C)]
+    struct Attributes {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        runtime: u64,
+        deadline: u64,
+        period: u64,
+    }
+    /// The shortest turn there is, in ns.
+    const TURN: u64 = 100_000;
+    const NICE: i32 = -5;
+    for nice in [NICE, 0] {
+        let attributes = Attributes {
+            size: size_of::<Attributes>() as u32,
+            policy: libc::SCHED_OTHER as u32,
+            flags: 0,
+            nice,
+            priority: 0,
+            runtime: TURN,
+            deadline: 0,
+            period: 0,
+        };
+        // SAFETY: a structure of our own, with its size in it.
+        let rc = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+        if rc == 0 {
+            return;
+        }
+    }
+}
+
 /// Keeps the program's signals away from the calling thread: they are for others
 /// to handle, who can wait.
 pub(super) fn block_signals() {
