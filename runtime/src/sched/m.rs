@@ -62,6 +62,9 @@ pub(crate) struct M {
     pub(crate) come: Cell<u32>,
     /// The link in the stack of the preempted.
     pub(crate) next_preempted: atomic::AtomicU32,
+    /// How often the thread had slept when its handler went on, + 1, as a count that wraps; 0 when it
+    /// was not in its handler. For the monitor, which takes it.
+    pub(super) slept: AtomicU32,
     /// It is parked in its handler. Written by this thread.
     pub(crate) preempted: AtomicBool,
     /// The kernel's id of the thread, 0 before and after it. Written by this thread.

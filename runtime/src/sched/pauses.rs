@@ -60,12 +60,15 @@ impl Used {
 
 impl Pauses {
     /// The thread, whose clock shows `cpu`, owns another P, or runs another goroutine. Sleeps of
-    /// the runtime's own do not count. (What it did before does: it may be the same
+    /// the runtime's own do not count: the handler says how many there were when it ended. (What it did before does: it may be the same
     /// goroutine, back from the handler.)
-    pub(super) fn begin(&self, cpu: Nanos) {
+    ///
+    /// `slept`: how often it had slept by now, + 1, or 0 when that is not known.
+    pub(super) fn begin(&self, cpu: Nanos, slept: u32) {
         self.cpu.set(cpu);
         self.at.set(clock::now());
-        self.sleeps_known.set(false);
+        self.sleeps.set(slept.wrapping_sub(1));
+        self.sleeps_known.set(slept != 0);
     }
 
     /// Whether the thread of `m` has computed since the last look.
@@ -177,7 +180,7 @@ mod tests {
     fn one_that_owns_another_p_is_not_judged_by_the_runtime_s_sleeps() {
         let pauses = new();
         (0..10).for_each(|_| _ = look(&pauses, 150 * US, 7));
-        pauses.begin(0);
+        pauses.begin(0, 0);
         assert!(!look(&pauses, 150 * US, 8));
         assert!(look(&pauses, 150 * US, 8));
     }

@@ -156,6 +156,8 @@ fn park(m: &'static M) {
     }
     idle::wait_for_claim(m);
     PARKED_NOW.fetch_sub(1, Ordering::Relaxed);
+    m.slept
+        .store(sys::own_sleeps().wrapping_add(1), Ordering::Relaxed);
     // First: as soon as it owns a P, or is Stolen, others look at it again.
     m.preempted.store(false, Ordering::Relaxed);
     delay::here();

@@ -234,6 +234,16 @@ pub(super) fn sleeps(tid: i32) -> Option<u32> {
     }))
 }
 
+/// As [`sleeps`], of the calling thread. Safe in a signal handler.
+pub(super) fn own_sleeps() -> u32 {
+    // SAFETY: all zeroes is a value, which the call fills in; it is one system call.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_THREAD, &mut usage);
+        usage.ru_nvcsw as u32
+    }
+}
+
 /// What the monitor sleeps on, and how it is woken.
 pub(super) struct Bell(OwnedFd);
 

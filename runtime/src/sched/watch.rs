@@ -89,7 +89,7 @@ impl Watch {
             let cpu = self.clock(m);
             self.slice_cpu.set(cpu);
             self.asked.set(false);
-            self.pauses.begin(cpu);
+            self.pauses.begin(cpu, m.slept.swap(0, Ordering::Relaxed));
         }
         let same_place = self.inside.replace(look.inside) == look.inside;
         if same_word && same_place && !look.called {
