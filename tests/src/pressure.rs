@@ -12,9 +12,17 @@ pub const WATCHDOG: Duration = Duration::from_secs(60);
 /// The slice under which these tests run.
 pub const SLICE: Duration = Duration::from_micros(200);
 
+/// How `.ci/soak` says how long storms go on.
+const SOAK: &str = "GOWEFT_SOAK_SECONDS";
+
+/// Whether the tests may take long, because `.ci/soak` runs them.
+pub fn is_soak() -> bool {
+    std::env::var_os(SOAK).is_some()
+}
+
 /// How long a storm goes on, in seconds: as long as `.ci/soak` says, else `short`.
 pub fn how_long(short: Duration) -> Duration {
-    let seconds = std::env::var("GOWEFT_SOAK_SECONDS").ok();
+    let seconds = std::env::var(SOAK).ok();
     seconds
         .and_then(|s| s.parse().ok())
         .map_or(short, Duration::from_secs)

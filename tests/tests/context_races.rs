@@ -3,7 +3,8 @@
 
 use goweft::context::{CancelFunc, Context, ContextError};
 use goweft::sync::WaitGroup;
-use goweft::{channel, runtime, select, task};
+use goweft::{channel, select, task};
+use goweft_tests::races::{rounds, watched, with_1_2_and_8_processors};
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
@@ -228,20 +229,19 @@ fn race_of_causes(_round: u64) {
     assert_eq!((by(&parent), by(&child)), (1, first));
 }
 
-// One test, because it changes the number of processors.
 #[test]
 fn cancelling_timing_out_and_closing_race() {
-    const ROUNDS: u64 = 100_000;
-    for procs in [1, 2, 8] {
-        runtime::set_maxprocs(procs);
-        for race in [race, race_of_stop, race_of_causes] {
-            // Several at a time, so that they get into each other's way.
-            goweft::scope(|s| {
-                for lane in 0..8 {
-                    s.spawn(move || (0..ROUNDS / 8 / 3).for_each(|n| race(8 * n + lane)));
-                }
+    for race in [race, race_of_stop, race_of_causes] {
+        with_1_2_and_8_processors(|| {
+            watched("contexts", || {
+                // Several at a time, so that they get into each other's way.
+                goweft::scope(|s| {
+                    for lane in 0..8 {
+                        s.spawn(move || (0..rounds() / 8).for_each(|n| race(8 * n + lane)));
+                    }
+                });
             });
-        }
+        });
     }
 }
 

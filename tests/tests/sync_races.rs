@@ -5,73 +5,12 @@
 //! belongs to the process, so one test runs at a time.
 
 use goweft::context::Context;
-use goweft::runtime;
 use goweft::sync::{Barrier, Condvar, Mutex, RwLock, Semaphore, WaitGroup};
 use goweft::task::yield_now;
-use std::sync::PoisonError;
+use goweft_tests::races::{Dice, rounds, watched, with_1_2_and_8_processors};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
-
-/// Rounds of each race with each number of processors.
-const ROUNDS: u64 = 100_000;
-
-/// Long enough to be sure; never waited for when all is well.
-const WATCHDOG: Duration = Duration::from_secs(120);
-
-/// A cheap source of different delays.
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-
-    /// Lets others run, once in `n` times.
-    fn yield_in(&mut self, n: u64) {
-        if self.roll(n) == 0 {
-            yield_now();
-        }
-    }
-
-    /// From nothing to longer than the race takes.
-    fn timeout(&mut self) -> Duration {
-        Duration::from_nanos(1 << self.roll(18))
-    }
-}
-
-fn with_1_2_and_8_processors(race: impl Fn()) {
-    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    for procs in [1, 2, 8] {
-        let before = runtime::set_maxprocs(procs);
-        race();
-        runtime::set_maxprocs(before);
-    }
-}
-
-/// Ends the process, with a word, when the race takes too long: somebody sleeps for ever.
-fn watched(what: &'static str, race: impl FnOnce()) {
-    let over = std::sync::Arc::new(WaitGroup::new());
-    over.add(1);
-    let watch = over.clone();
-    let dog = thread::spawn(move || {
-        if !watch.wait_timeout(WATCHDOG) {
-            eprintln!("{what}: somebody was not woken");
-            std::process::abort();
-        }
-    });
-    race();
-    over.done();
-    dog.join().unwrap();
-}
 
 /// What goes on under the mutex of the condition variable.
 #[derive(Default)]
@@ -101,7 +40,7 @@ fn a_notification_goes_to_one_that_takes_it() {
                     let mut dice = Dice::new(7);
                     loop {
                         let mut tokens = state.lock();
-                        if tokens.made == ROUNDS {
+                        if tokens.made == rounds() {
                             tokens.over = tokens.out == 0;
                             if tokens.over {
                                 changed.notify_all();
@@ -164,7 +103,7 @@ fn a_rwlock_is_neither_lost_nor_shared_wrongly_when_some_give_up() {
     const WRITER: i64 = 1 << 32;
     with_1_2_and_8_processors(|| {
         let (lock, inside) = (RwLock::new(0u64), AtomicI64::new(0));
-        let (left, writes) = (AtomicU64::new(ROUNDS), AtomicU64::new(0));
+        let (left, writes) = (AtomicU64::new(rounds()), AtomicU64::new(0));
         let actor = |seed: u64| {
             let mut dice = Dice::new(seed);
             while left.fetch_sub(1, Ordering::Relaxed) as i64 > 0 {
@@ -223,7 +162,7 @@ fn a_semaphore_keeps_its_permits_when_some_give_up() {
     const SIZE: usize = 5;
     with_1_2_and_8_processors(|| {
         let (sem, out) = (Semaphore::new(SIZE), AtomicUsize::new(0));
-        let left = AtomicU64::new(ROUNDS);
+        let left = AtomicU64::new(rounds());
         let actor = |seed: u64| {
             let mut dice = Dice::new(seed);
             while left.fetch_sub(1, Ordering::Relaxed) as i64 > 0 {
@@ -260,7 +199,7 @@ fn a_semaphore_keeps_its_permits_when_some_give_up() {
 #[test]
 fn a_mutex_is_not_lost_when_some_give_up() {
     with_1_2_and_8_processors(|| {
-        let (mutex, left) = (Mutex::new(0u64), AtomicU64::new(ROUNDS));
+        let (mutex, left) = (Mutex::new(0u64), AtomicU64::new(rounds()));
         let locked = AtomicU64::new(0);
         let actor = |seed: u64| {
             let mut dice = Dice::new(seed);
@@ -423,12 +362,11 @@ fn a_writer_is_alone_after_many_readers() {
 fn a_wait_group_wakes_all_who_have_not_given_up() {
     with_1_2_and_8_processors(|| {
         let (group, meet) = (WaitGroup::new(), Barrier::new(3));
-        let rounds = ROUNDS / 10;
         watched("wait group", || {
             let count = || {
                 goweft::scope(|s| {
                     s.spawn(|| {
-                        for _ in 0..rounds {
+                        for _ in 0..rounds() {
                             meet.wait();
                             group.wait();
                             meet.wait();
@@ -436,14 +374,14 @@ fn a_wait_group_wakes_all_who_have_not_given_up() {
                     });
                     s.spawn(|| {
                         let mut dice = Dice::new(1);
-                        for _ in 0..rounds {
+                        for _ in 0..rounds() {
                             meet.wait();
                             group.wait_timeout(dice.timeout());
                             meet.wait();
                         }
                     });
                     let mut dice = Dice::new(2);
-                    for _ in 0..rounds {
+                    for _ in 0..rounds() {
                         group.add(2);
                         meet.wait();
                         dice.yield_in(2);
@@ -464,12 +402,12 @@ fn a_wait_group_wakes_all_who_have_not_given_up() {
 // against a context that ends.
 #[test]
 fn permits_are_not_lost_to_contexts_that_end() {
-    const EACH: u64 = ROUNDS / 5;
+    let each = rounds() / 3;
     with_1_2_and_8_processors(|| {
         let (sem, got) = (Semaphore::new(2), AtomicU64::new(0));
         let actor = |who: u64| {
             let mut dice = Dice::new(who);
-            for round in 0..EACH {
+            for round in 0..each {
                 let (ctx, cancel) = Context::background().with_cancel();
                 if (round + who).is_multiple_of(3) {
                     cancel.detach();
@@ -498,7 +436,7 @@ fn permits_are_not_lost_to_contexts_that_end() {
         });
         assert_eq!(sem.available_permits(), 2);
         let got = got.into_inner();
-        assert!(got >= EACH, "all that nobody cancelled, and {got} in all");
+        assert!(got >= each, "all that nobody cancelled, and {got} in all");
     });
 }
 
