@@ -43,4 +43,5 @@ pub fn settle() {
         assert!(begin.elapsed().as_secs() < 60, "no rest: {now:?}");
     }
 }
+pub mod storm;
 pub mod sys;

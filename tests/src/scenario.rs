@@ -1,6 +1,7 @@
 //! Programs that die, or settle what holds for a process: the roles of
 //! `bin/scenario.rs`, run as children.
 
+use crate::pressure::how_long;
 use std::io::Read;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -22,9 +23,17 @@ pub struct Ran {
 /// # Panics
 /// When it has not ended after two minutes: it hangs.
 pub fn run(exe: &str, role: &str, env: &[(&str, &str)]) -> Ran {
+    run_with(exe, &[role], env)
+}
+
+/// The same with several arguments.
+///
+/// # Panics
+/// As above. A storm may go on for as long as it is told.
+pub fn run_with(exe: &str, args: &[&str], env: &[(&str, &str)]) -> Ran {
     let mut command = Command::new(exe);
     command
-        .arg(role)
+        .args(args)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     for name in [
@@ -44,7 +53,7 @@ pub fn run(exe: &str, role: &str, env: &[(&str, &str)]) -> Ran {
     let (out, err) = std::thread::scope(|s| {
         let out = s.spawn(move || read(&mut out));
         let err = s.spawn(move || read(&mut err));
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + Duration::from_secs(120) + how_long(Duration::ZERO);
         while child.try_wait().expect("it is our child").is_none() {
             if Instant::now() > deadline {
                 child.kill().expect("it is our child");
@@ -57,7 +66,7 @@ pub fn run(exe: &str, role: &str, env: &[(&str, &str)]) -> Ran {
     let status = child.wait().expect("it is our child");
     assert!(
         std::os::unix::process::ExitStatusExt::signal(&status) != Some(9),
-        "{role} hangs\n{out}\n{err}"
+        "{args:?} hangs\n{out}\n{err}"
     );
     Ran { status, out, err }
 }

@@ -1,6 +1,7 @@
 //! Goroutines that compute, and hold a thread each: thousands, and more than there may be.
 
 use goweft_tests::scenario::{self, Ran};
+use goweft_tests::sys::is_emulated;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_crowd");
@@ -23,12 +24,17 @@ fn number(r: &Ran, name: &str) -> u64 {
     value.unwrap().trim().parse().unwrap()
 }
 
-/// 4,000 of them in `.ci/soak`: the OS needs a minute for these on a small machine.
+/// 4,000 of them in `.ci/soak`: the OS takes a minute to give each of these a turn or two on a
+/// small machine.
 #[test]
 fn hundreds_of_threads_that_begin_to_compute_at_once_are_stopped() {
     let _alone = alone();
     let soak = std::env::var_os("GOWEFT_SOAK_SECONDS").is_some();
-    let n = if soak { 4_000 } else { 200 };
+    let n = match (is_emulated(), soak) {
+        (true, _) => 100,
+        (false, true) => 4_000,
+        (false, false) => 200,
+    };
     let crowd = n.to_string();
     let r = scenario::run(PROGRAM, "begin_at_once", &[("CROWD", &crowd)]);
     if r.err.contains("the system refuses another thread") {
@@ -44,7 +50,8 @@ fn hundreds_of_threads_that_begin_to_compute_at_once_are_stopped() {
         memory / n,
         tables / n
     );
-    assert!(memory / n <= 48, "{memory} KiB");
+    // An emulator has memory of its own for each.
+    assert!(memory / n <= 48 || is_emulated(), "{memory} KiB");
 }
 
 /// One line on stderr, whatever happens.

@@ -450,5 +450,7 @@ fn calls_of_threads_that_compute_in_between_hardly_ever_see_it() {
     let compute = |n: u64| (0..1_000 * (n % 60)).for_each(|i| _ = black_box(i));
     let (seen, calls, stopped) = count_eintr(4_000, compute);
     println!("{seen} of {calls} calls saw EINTR, {stopped} threads were stopped");
-    assert!(seen <= calls / 1_000, "{seen} of {calls}");
+    // An emulator takes longer to pass the signal on.
+    let one_of = if sys::is_emulated() { 100 } else { 1_000 };
+    assert!(seen <= calls / one_of, "{seen} of {calls}");
 }
