@@ -3,7 +3,7 @@
 use crate::scenario;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{fmt, io, ptr};
 
 /// Set in the program that was run again.
@@ -60,18 +60,7 @@ pub fn run_again(without: Without, skip: &[&str]) {
     let (status, text) = std::thread::scope(|s| {
         let out = s.spawn(move || scenario::read(out.as_mut().expect("it is a pipe")));
         let err = s.spawn(move || scenario::read(err.as_mut().expect("it is a pipe")));
-        let deadline = Instant::now() + WATCHDOG;
-        let status = loop {
-            if let Some(status) = child.try_wait().expect("it is our child") {
-                break Some(status);
-            }
-            if Instant::now() > deadline {
-                child.kill().expect("it is our child");
-                child.wait().expect("it is our child");
-                break None;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        };
+        let status = scenario::ended_within(&mut child, WATCHDOG);
         let text = out.join().expect("it reads") + &err.join().expect("it reads");
         (status, text)
     });

@@ -3,7 +3,7 @@
 
 use crate::pressure::how_long;
 use std::io::Read;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// What a child left.
@@ -50,25 +50,34 @@ pub fn run_with(exe: &str, args: &[&str], env: &[(&str, &str)]) -> Ran {
     let mut child = command.spawn().expect("the program starts");
     let mut out = child.stdout.take().expect("it is a pipe");
     let mut err = child.stderr.take().expect("it is a pipe");
-    let (out, err) = std::thread::scope(|s| {
+    let (status, out, err) = std::thread::scope(|s| {
         let out = s.spawn(move || read(&mut out));
         let err = s.spawn(move || read(&mut err));
-        let deadline = Instant::now() + Duration::from_secs(120) + how_long(Duration::ZERO);
-        while child.try_wait().expect("it is our child").is_none() {
-            if Instant::now() > deadline {
-                child.kill().expect("it is our child");
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        (out.join().expect("it reads"), err.join().expect("it reads"))
+        let limit = Duration::from_secs(120) + how_long(Duration::ZERO);
+        let status = ended_within(&mut child, limit);
+        let (out, err) = (out.join(), err.join());
+        (status, out.expect("it reads"), err.expect("it reads"))
     });
-    let status = child.wait().expect("it is our child");
-    assert!(
-        std::os::unix::process::ExitStatusExt::signal(&status) != Some(9),
-        "{args:?} hangs\n{out}\n{err}"
-    );
+    let Some(status) = status else {
+        panic!("{args:?} hangs\n{out}\n{err}");
+    };
     Ran { status, out, err }
+}
+
+/// How a child ended. None: it had not within `limit`, and was killed.
+pub fn ended_within(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(status) = child.try_wait().expect("it is our child") {
+            return Some(status);
+        }
+        if Instant::now() > deadline {
+            child.kill().expect("it is our child");
+            child.wait().expect("it is our child");
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 pub(crate) fn read(from: &mut dyn Read) -> String {
@@ -99,18 +108,7 @@ pub fn once_more_pinned(me: &str) {
         .expect("the program starts");
     let mut out = child.stdout.take().expect("it is a pipe");
     let reader = std::thread::spawn(move || read(&mut out));
-    let deadline = Instant::now() + Duration::from_secs(240);
-    let status = loop {
-        if let Some(status) = child.try_wait().expect("it is our child") {
-            break Some(status);
-        }
-        if Instant::now() > deadline {
-            child.kill().expect("it is our child");
-            child.wait().expect("it is our child");
-            break None;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
+    let status = ended_within(&mut child, Duration::from_secs(240));
     let out = reader.join().expect("it reads");
     match status {
         Some(status) if status.success() && !out.contains(" 0 passed") => {}

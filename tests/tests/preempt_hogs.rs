@@ -1,15 +1,14 @@
 //! Goroutines that compute and never call: everybody else goes on.
 
 use goweft::net::{TcpListener, TcpStream};
-use goweft::{JoinHandle, channel, runtime, spawn, task};
+use goweft::{channel, runtime, spawn, task};
 use goweft_tests::confined::{Without, run_again};
+use goweft_tests::pressure::{Hogs, WATCHDOG, run_beside, wait_until};
 use std::hint::{black_box, spin_loop};
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
-
-const WATCHDOG: Duration = Duration::from_secs(60);
 
 /// One test at a time, with so many processors: each needs the machine.
 fn alone(procs: usize) -> MutexGuard<'static, ()> {
@@ -17,72 +16,6 @@ fn alone(procs: usize) -> MutexGuard<'static, ()> {
     let guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     runtime::set_maxprocs(procs);
     guard
-}
-
-/// Goroutines in endless loops without calls, until they are dropped.
-struct Hogs {
-    stop: Arc<AtomicBool>,
-    turns: Arc<Vec<AtomicU64>>,
-    hogs: Vec<JoinHandle<()>>,
-}
-
-impl Hogs {
-    /// All of them run, or have run, when this returns.
-    fn start(n: usize) -> Hogs {
-        let hogs = Hogs::submit(n);
-        hogs.wait_for_turns();
-        hogs
-    }
-
-    fn submit(n: usize) -> Hogs {
-        let stop = Arc::new(AtomicBool::new(false));
-        let turns = Arc::new((0..n).map(|_| AtomicU64::new(0)).collect::<Vec<_>>());
-        let hogs = (0..n)
-            .map(|i| {
-                let (stop, turns) = (stop.clone(), turns.clone());
-                spawn(move || {
-                    while !stop.load(Ordering::Relaxed) {
-                        turns[i].store(turns[i].load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-                    }
-                })
-            })
-            .collect();
-        Hogs { stop, turns, hogs }
-    }
-
-    /// How many have begun.
-    fn begun(&self) -> usize {
-        let begun = |turn: &&AtomicU64| turn.load(Ordering::Relaxed) != 0;
-        self.turns.iter().filter(begun).count()
-    }
-
-    /// Until each has got on.
-    fn wait_for_turns(&self) {
-        let deadline = Instant::now() + WATCHDOG;
-        for turn in self.turns.iter() {
-            let seen = turn.load(Ordering::Relaxed);
-            while turn.load(Ordering::Relaxed) == seen {
-                assert!(Instant::now() < deadline, "a hog never gets a processor");
-                std::thread::yield_now();
-            }
-        }
-    }
-}
-
-impl Drop for Hogs {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for hog in self.hogs.drain(..) {
-            hog.join().unwrap();
-        }
-    }
-}
-
-/// What `f`, as a goroutine, returns; it must return.
-fn run_beside<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
-    let (tx, rx) = mpsc::channel();
-    spawn(move || tx.send(f()).unwrap());
-    rx.recv_timeout(WATCHDOG).expect("it goes on")
 }
 
 /// Sorts them, shows the spread, and returns the 99th percentile.
@@ -308,21 +241,12 @@ fn no_more_threads_compute_than_there_are_processors() {
     drop(hogs);
 }
 
-/// Waits until `f`; it must come true.
-fn wait_until(what: &str, f: impl Fn() -> bool) {
-    let deadline = Instant::now() + WATCHDOG;
-    while !f() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::yield_now();
-    }
-}
-
 #[test]
 fn with_many_threads_stopped_slices_are_longer_and_fewer_goroutines_are_begun() {
     const MANY: usize = 33;
     const TURNS: u64 = 60;
     let _alone = alone(1);
-    let hogs = Hogs::submit(80);
+    let hogs = Hogs::launch(80);
     let stopped = || runtime::metrics().preempted_threads;
     let taken = || runtime::metrics().taken_from_computing;
     wait_until("33 threads are stopped", || stopped() >= MANY);
