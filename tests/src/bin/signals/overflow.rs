@@ -28,6 +28,28 @@ fn address() -> usize {
     (&raw const *black_box(&here)).addr()
 }
 
+/// Size of a diver's stack. Its ends are multiples of it.
+const STACK: usize = 64 << 10;
+
+/// Goes down until less than 2 KiB are left, and computes there for a while: whoever is
+/// stopped has no room for the kernel's frame on this stack. The depth.
+#[inline(never)]
+fn dive() -> usize {
+    let frame = black_box([1u8; 256]);
+    let left = (&raw const frame).addr() % STACK;
+    let depth = if left < 2 << 10 {
+        let mut n = 0u32;
+        while n < 50_000 {
+            n = black_box(n + 1);
+        }
+        1
+    } else {
+        1 + dive()
+    };
+    black_box(frame);
+    depth
+}
+
 /// Goroutines that go down nearly to the guard again and again, until they were preempted
 /// often; then `many` of them go beyond it at once.
 pub(crate) fn overflow(many: usize) {
@@ -38,11 +60,10 @@ pub(crate) fn overflow(many: usize) {
             let go = go.clone();
             Builder::new()
                 .name("diver")
-                .stack_size(64 << 10)
+                .stack_size(STACK)
                 .spawn(move || {
                     while !go.load(Ordering::Relaxed) {
-                        // What is left is for the last frame.
-                        assert!(descend(address(), 56 << 10) > 10);
+                        assert!(dive() > 10);
                     }
                     descend(address(), usize::MAX)
                 })
