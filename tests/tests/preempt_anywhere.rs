@@ -33,8 +33,9 @@ fn alone(procs: usize) -> MutexGuard<'static, ()> {
 /// many processors, for a while. It is preempted, and all of them end.
 fn hot(procs: usize, turn: impl Fn(u64) + Clone + Send + 'static) {
     let mut parked = 0;
-    // On a machine that is busy with other things one run may not be long enough.
-    for _ in 0..5 {
+    // On a machine that is busy with other things one run may not be long enough, and threads
+    // that often wait for a lock are seldom stopped.
+    for _ in 0..40 {
         parked += busy(procs, turn.clone());
         if parked > 20 {
             return;
