@@ -51,9 +51,8 @@ impl Drop for Canceller {
             return;
         }
         self.0.release();
-        if !self.0.is_done() {
-            self.0.cancel(ContextError::Canceled, None);
-        }
+        // Also when the node is done: somebody else may still be on the way to those below.
+        self.0.cancel(ContextError::Canceled, None);
     }
 }
 
