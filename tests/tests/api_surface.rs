@@ -154,6 +154,8 @@ fn goroutines() {
     let left = spawn(|| task::exit()).join().unwrap_err();
     assert!(left.is::<Exited>());
     assert_eq!(blocking(|| 3), 3);
+    assert_eq!(goweft::no_preempt(|| 4) + goweft::no_park(|| 5), 9);
+    let _: task::OsThreadGuard = task::lock_os_thread();
     let local: &LocalKey<Cell<u32>> = &LOCAL;
     run(|| {
         local.set(4);
