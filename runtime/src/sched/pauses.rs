@@ -27,7 +27,7 @@ use std::sync::atomic::Ordering;
 const COMPUTES: Nanos = 50_000;
 /// One that computes for a shorter time between two sleeps is left alone: the signal, which
 /// takes some 5 us, would meet the beginning of a call too often.
-const UNBROKEN: Nanos = 200_000;
+const UNBROKEN: Nanos = 500_000;
 
 /// What the monitor remembers of a thread's sleeps. Its fields are the monitor's alone. All
 /// zero: nothing.
@@ -128,19 +128,20 @@ impl Pauses {
 mod tests {
     use super::*;
 
-    const US: Nanos = 1_000;
+    /// As the rule stands now, 2.5 us.
+    const UNIT: Nanos = UNBROKEN / 200;
 
     fn new() -> Pauses {
         // SAFETY: all zero is a valid value, as it is in the table of Ms.
         unsafe { std::mem::zeroed() }
     }
 
-    /// A look, 200 us after the last one; since then it used so much, and by now it has slept so
+    /// A look, 200 units after the last one; since then it used so much, and by now it has slept so
     /// often.
     fn look(pauses: &Pauses, used: Nanos, sleeps: u32) -> bool {
         let used = Used {
             cpu: used,
-            of: 200 * US,
+            of: 200 * UNIT,
         };
         pauses.note(used, || Some(sleeps));
         pauses.allow_signal()
@@ -149,40 +150,40 @@ mod tests {
     #[test]
     fn one_that_has_a_cpu_for_itself_gets_the_signal() {
         let pauses = new();
-        assert!(!look(&pauses, 190 * US, 7));
-        assert!(look(&pauses, 190 * US, 7));
+        assert!(!look(&pauses, 190 * UNIT, 7));
+        assert!(look(&pauses, 190 * UNIT, 7));
     }
 
     #[test]
     fn one_that_shares_its_cpu_and_does_not_sleep_gets_the_signal() {
         let pauses = new();
-        let looks: Vec<_> = (0..6).map(|_| look(&pauses, 60 * US, 7)).collect();
-        // The first says nothing, and four make 240 us.
+        let looks: Vec<_> = (0..6).map(|_| look(&pauses, 60 * UNIT, 7)).collect();
+        // The first says nothing, and four make 240.
         assert_eq!(looks, [false, false, false, false, true, true]);
     }
 
     #[test]
     fn one_that_sleeps_between_two_looks_gets_none() {
         let pauses = new();
-        assert!((0..10_000).all(|i| !look(&pauses, 150 * US, i)));
+        assert!((0..10_000).all(|i| !look(&pauses, 150 * UNIT, i)));
     }
 
     #[test]
     fn one_that_blocked_and_computes_now_gets_the_signal_soon() {
         let pauses = new();
-        (0..100).for_each(|i| _ = look(&pauses, 60 * US, i));
-        assert!(!look(&pauses, 198 * US, 99));
-        assert!(look(&pauses, 198 * US, 99));
-        assert!(!look(&pauses, 170 * US, 100), "it slept again");
+        (0..100).for_each(|i| _ = look(&pauses, 60 * UNIT, i));
+        assert!(!look(&pauses, 198 * UNIT, 99));
+        assert!(look(&pauses, 198 * UNIT, 99));
+        assert!(!look(&pauses, 170 * UNIT, 100), "it slept again");
     }
 
     #[test]
     fn one_that_owns_another_p_is_not_judged_by_the_runtime_s_sleeps() {
         let pauses = new();
-        (0..10).for_each(|_| _ = look(&pauses, 150 * US, 7));
+        (0..10).for_each(|_| _ = look(&pauses, 150 * UNIT, 7));
         pauses.begin(0, 0);
-        assert!(!look(&pauses, 150 * US, 8));
-        assert!(look(&pauses, 150 * US, 8));
+        assert!(!look(&pauses, 150 * UNIT, 8));
+        assert!(look(&pauses, 150 * UNIT, 8));
     }
 
     #[test]
