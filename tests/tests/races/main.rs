@@ -26,6 +26,6 @@ mod timers;
 mod waits;
 
 #[test]
-fn the_same_where_everybody_is_pinned() {
-    goweft_tests::scenario::once_more_pinned("the_same_where_everybody_is_pinned");
+fn all_of_it_where_everybody_is_pinned() {
+    goweft_tests::scenario::once_more_pinned("all_of_it_where_everybody_is_pinned");
 }
