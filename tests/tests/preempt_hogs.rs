@@ -245,13 +245,19 @@ fn no_more_threads_compute_than_there_are_processors() {
 
 #[test]
 fn with_many_threads_stopped_slices_are_longer_and_fewer_goroutines_are_begun() {
-    const MANY: usize = 33;
+    // The limit is 32. Some more, for while one of them has its turn, and its successor is
+    // not stopped yet, there are fewer.
+    const MANY: usize = 36;
     const TURNS: u64 = 60;
     let _alone = alone(1);
     let hogs = Hogs::launch(80);
     let stopped = || runtime::metrics().preempted_threads;
-    let taken = || runtime::metrics().taken_from_computing;
-    wait_until("33 threads are stopped", || stopped() >= MANY);
+    // Without /proc one that the OS keeps waiting is taken for one that blocks.
+    let taken = || {
+        let m = runtime::metrics();
+        m.taken_from_computing + m.taken_from_blocked
+    };
+    wait_until("36 threads are stopped", || stopped() >= MANY);
     let (before, begun, begin) = (taken(), hogs.begun(), Instant::now());
     wait_until("60 turns", || taken() >= before + TURNS);
     let (turns, begun, lasted) = (taken() - before, hogs.begun() - begun, begin.elapsed());
