@@ -565,7 +565,10 @@ pub(crate) fn poller_returns(inside: &mut Inside, m: &'static M, wants_p: bool) 
             return Returned::KeepsPlace;
         }
         lists.withdraw(m);
-        lists.push_bound(m);
+        lists.push_urgent(m);
+        drop(lists);
+        p::all().for_each(P::call_attention);
+        wakeup::woken_outside();
         return Returned::Queued;
     };
     lists.withdraw(m);
