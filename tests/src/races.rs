@@ -13,6 +13,7 @@ use goweft::channel::{self, Receiver};
 use goweft::sync::WaitGroup;
 use goweft::task::{self, yield_now};
 use goweft::{runtime, time};
+use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -92,7 +93,12 @@ pub fn watched(what: &'static str, race: impl FnOnce()) {
     let (over, ended) = std::sync::mpsc::channel::<()>();
     let dog = thread::spawn(move || {
         if ended.recv_timeout(WATCHDOG) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("{what}: somebody was not woken\n{:?}", runtime::metrics());
+            // On stderr itself: what a thread of a test prints is lost when the process ends so.
+            let metrics = runtime::metrics();
+            let _ = writeln!(
+                std::io::stderr(),
+                "{what}: somebody was not woken\n{metrics:?}"
+            );
             std::process::abort();
         }
     });

@@ -352,6 +352,56 @@ fn neighbours_take_turns_with_the_processor_s_own_queue() {
     handles.into_iter().for_each(|h| h.join().unwrap());
 }
 
+/// Each of them gives the one processor to the other one's thread, again and again.
+#[test]
+fn two_that_wake_each_other_on_two_threads_leave_others_their_turns() {
+    const ROUNDS: usize = 600;
+    let _alone = alone(1);
+    let done = Arc::new(AtomicBool::new(false));
+    let rounds = Arc::new(AtomicUsize::new(0));
+    let (ping, pinged) = channel::bounded(0);
+    let (pong, ponged) = channel::bounded(0);
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let first = {
+        let (done, rounds) = (done.clone(), rounds.clone());
+        pinned(move || {
+            // Keeps its thread to itself until the other one lives elsewhere.
+            has_begun.recv().unwrap();
+            while !done.load(Ordering::Relaxed) {
+                ping.send(()).unwrap();
+                ponged.recv().unwrap();
+                rounds.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    };
+    let second = pinned(move || {
+        begun.send(()).unwrap();
+        pinged.into_iter().for_each(|()| pong.send(()).unwrap());
+    });
+    // Begun by a goroutine: what a plain thread begins goes before others.
+    let longest = run(|| {
+        let third = goweft::spawn(move || {
+            let (mut longest, mut last) = (0, rounds.load(Ordering::Relaxed));
+            let end = last + ROUNDS;
+            while last < end {
+                task::yield_now();
+                let now = rounds.load(Ordering::Relaxed);
+                longest = longest.max(now - last);
+                last = now;
+            }
+            longest
+        });
+        third.join().unwrap()
+    });
+    done.store(true, Ordering::Relaxed);
+    first.join().unwrap();
+    second.join().unwrap();
+    assert!(
+        longest < 60,
+        "{longest} rounds of the two for one turn of a third"
+    );
+}
+
 /// It sleeps together with its thread; what it waits for runs elsewhere.
 #[test]
 fn one_that_panics_may_wait_in_its_drops() {

@@ -327,7 +327,9 @@ pub(super) fn rest_p(inside: &mut Inside, p: &'static P) {
     }
 }
 
-/// The P of `m` goes to the first bound M that wants one. False: there is none.
+/// The P of `m` goes to the first bound M that wants one. False: there is none. What is queued has
+/// its turn when that one next schedules: two that wake each other on two threads would have the P for
+/// themselves.
 pub(crate) fn give_to_bound(inside: &mut Inside, m: &'static M, p: &'static P) -> bool {
     if !lists::bound_waits() {
         return false;
@@ -341,6 +343,7 @@ pub(crate) fn give_to_bound(inside: &mut Inside, m: &'static M, p: &'static P) -
     p.token.lay_down(m);
     m.word.disown();
     m.p.set(ptr::null());
+    p.for_queue.set(p.has_work() || lists::global_len() != 0);
     let wake = claim(bound);
     give(bound, p, false);
     drop(lists);
@@ -562,7 +565,10 @@ pub(crate) fn poller_returns(inside: &mut Inside, m: &'static M, wants_p: bool) 
             return Returned::KeepsPlace;
         }
         lists.withdraw(m);
-        lists.push_bound(m);
+        lists.push_urgent(m);
+        drop(lists);
+        p::all().for_each(P::call_attention);
+        wakeup::woken_outside();
         return Returned::Queued;
     };
     lists.withdraw(m);

@@ -47,8 +47,24 @@ pub(crate) struct Lists {
     bound: MList,
     /// Those among them for whom somebody was woken from outside: they go first.
     urgent: MList,
+    turns: BoundTurns,
     /// The M that sleeps in the netpoll, if nobody claimed it yet.
     poller: *const M,
+}
+
+/// How many urgent Ms went, one after the other, while others waited in the bound queue.
+struct BoundTurns(u32);
+
+impl BoundTurns {
+    /// So many, and then one of the others: who is woken from outside may come without an end.
+    const IN_A_ROW: u32 = 8;
+
+    /// Whether an urgent one goes next. At least one of the two is there.
+    fn is_urgent_one_s(&mut self, urgent: bool, other: bool) -> bool {
+        let goes = urgent && (!other || self.0 < BoundTurns::IN_A_ROW);
+        self.0 = if goes { self.0 + u32::from(other) } else { 0 };
+        goes
+    }
 }
 
 // SAFETY: the pointers are to Ps and Ms, which live for ever.
@@ -64,6 +80,7 @@ impl Lists {
             spare: MList::new(),
             bound: MList::new(),
             urgent: MList::new(),
+            turns: BoundTurns(0),
             poller: ptr::null(),
         }
     }
@@ -159,10 +176,19 @@ impl Lists {
         self.publish_bound();
     }
 
-    /// The M that has waited longest, of the urgent ones if there are any.
+    /// The M that has waited longest, of the urgent ones if there are any; now and then of the
+    /// others.
     pub(crate) fn pop_bound(&mut self) -> Option<&'static M> {
         self.drain_preempted();
-        let m = self.urgent.first().or_else(|| self.bound.first())?;
+        let (urgent, other) = (self.urgent.first(), self.bound.first());
+        let m = if self
+            .turns
+            .is_urgent_one_s(urgent.is_some(), other.is_some())
+        {
+            urgent
+        } else {
+            other
+        }?;
         self.withdraw(m);
         Some(m)
     }
@@ -170,7 +196,7 @@ impl Lists {
     /// Whether any M wants a P.
     pub(crate) fn has_bound(&mut self) -> bool {
         self.drain_preempted();
-        self.bound.len() != 0
+        self.bound.len() + self.urgent.len() != 0
     }
 
     /// `m` rests on its futex from now on.
@@ -330,3 +356,29 @@ pub(crate) static FOREIGN_SPAWNED: AtomicU64 = AtomicU64::new(0);
 
 /// Goroutines that a thread without a P found woken by timers or the netpoll.
 pub(crate) static FOREIGN_WOKEN: AtomicU64 = AtomicU64::new(0);
+
+#[cfg(test)]
+mod tests {
+    use super::BoundTurns;
+
+    #[test]
+    fn one_of_the_others_goes_however_many_urgent_ones_come() {
+        let mut turns = BoundTurns(0);
+        for _ in 0..3 {
+            let urgent = (0..9).filter(|_| turns.is_urgent_one_s(true, true)).count();
+            assert_eq!(urgent, 8);
+        }
+        assert!(turns.is_urgent_one_s(true, true));
+    }
+
+    #[test]
+    fn an_urgent_one_now_and_then_goes_at_once() {
+        let mut turns = BoundTurns(0);
+        for _ in 0..100 {
+            assert!(turns.is_urgent_one_s(true, true));
+            assert!(!turns.is_urgent_one_s(false, true));
+            // While nobody else waits they do not count.
+            assert!((0..20).all(|_| turns.is_urgent_one_s(true, false)));
+        }
+    }
+}

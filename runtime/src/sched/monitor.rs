@@ -297,6 +297,10 @@ impl Monitor {
             if self.all_still && !self.netpoll_is_taken {
                 netpoll = poll::descriptor();
             }
+        } else if self.planned == LONG {
+            // The last idle P may become busy, and then somebody be woken. (Timers and netpoll are
+            // the poller's, also then.)
+            until = wakeup::listen(until);
         }
         wakeup::set_naps_beside_idle(self.planned == LONG && SLEEP.idle_now() != 0);
         let left = until.saturating_sub(clock::now());

@@ -84,6 +84,13 @@ impl Pauses {
         let Some(cpu) = sys::cpu_time(tid) else {
             return false;
         };
+        if cpu < self.cpu.get() {
+            // A new thread in the slot of one that has ended.
+            self.begin(cpu, 0);
+            self.unbroken.set(0);
+            self.awake.set(false);
+            return false;
+        }
         let now = clock::now();
         let used = Used {
             cpu: cpu.saturating_sub(self.cpu.get()),
@@ -184,6 +191,21 @@ mod tests {
         pauses.begin(0, 0);
         assert!(!look(&pauses, 150 * UNIT, 8));
         assert!(look(&pauses, 150 * UNIT, 8));
+    }
+
+    #[test]
+    fn a_new_thread_is_not_measured_by_the_clock_of_the_one_before() {
+        let pauses = new();
+        // SAFETY: all zero is a valid M, and nobody else knows of this one.
+        let m: &'static M = Box::leak(Box::new(unsafe { std::mem::zeroed() }));
+        m.tid.store(crate::sys::gettid(), Ordering::Relaxed);
+        pauses.begin(Nanos::MAX, 0);
+        assert!(!pauses.look(m), "it begins");
+        let begin = clock::now();
+        while clock::now() - begin < 20 * COMPUTES {
+            std::hint::spin_loop();
+        }
+        assert!(pauses.look(m), "it has computed");
     }
 
     #[test]

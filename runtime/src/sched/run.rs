@@ -104,6 +104,10 @@ fn find(inside: &mut Inside, m: &'static M) -> Option<GRef> {
         if theirs && idle::give_to_bound(inside, m, p) {
             return None;
         }
+        if for_queue && asked && !urgent && lists::bound_waits() {
+            // They called, and it is their turn after the queues'.
+            p.call_attention();
+        }
         look_outside(inside, p, asked);
         if urgent && let Some(g) = lists::lock(inside).pop_woken() {
             return Some(g);

@@ -3,8 +3,10 @@
 //! Stealing pins crossbeam's epoch, which may run other code's destructors and
 //! allocate. So it happens only here, on the M's own stack, without a goroutine,
 //! outside the runtime: to those destructors this is a plain thread. Only atomics of
-//! the victims are touched meanwhile; what was taken stands in an array on this
-//! stack until the M is inside again.
+//! the victims are touched meanwhile.
+//!
+//! One at a time: a destructor runs before a goroutine is taken, and what was taken before is in a queue
+//! by then. In an array until all are there it would wait for a destructor, which may wait for just that one.
 //!
 //! Such a destructor may also block, or compute for long, and others rely on a searcher: the monitor
 //! gives its place to somebody else (`watch.rs`). It may go on searching then, without one.
@@ -20,7 +22,7 @@
 //! wakers park at once, and those that wait for sockets or timers, never search
 //! longer.
 
-use super::g::{GList, GRef};
+use super::g::GRef;
 use super::idle;
 use super::inside::Inside;
 use super::lists::{self, SLEEP};
@@ -33,7 +35,7 @@ use crossbeam_deque::Steal;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Most that one theft takes.
-const BATCH: usize = 16;
+const BATCH: u64 = 16;
 /// Looks at all victims in any case.
 const LOOKS: usize = 4;
 /// A `runnext` this old is fair game, in ns.
@@ -131,27 +133,37 @@ fn steal_round(inside: &mut Inside, m: &'static M, p: &'static P) -> Round {
         if std::ptr::eq(victim, p) || victim.queue.len() == 0 {
             continue;
         }
-        let mut loot = [None; BATCH];
-        let still_owned = outside(m, || rob(victim, &mut loot));
-        let mut loot = loot.into_iter().flatten();
-        if !still_owned {
-            let mut list = GList::new();
-            loot.for_each(|g| list.push(g));
-            if list.len() != 0 {
-                lists::lock(inside).append_global(&mut list);
-                idle::wake_for_work(inside);
+        let want = (victim.queue.len().div_ceil(2) as u64).min(BATCH);
+        let mut taken = 0;
+        while taken < want {
+            let mut loot = None;
+            let still_owned = outside(m, || loot = rob(victim));
+            match loot {
+                // In no hand when we are outside again.
+                Some(g) if still_owned => inside.push_local(p, g),
+                Some(g) => {
+                    lists::lock(inside).push_global(g);
+                    idle::wake_for_work(inside);
+                }
+                None => {}
             }
-            return Round::Robbed;
+            taken += u64::from(loot.is_some());
+            if !still_owned {
+                return Round::Robbed;
+            }
+            if loot.is_none() {
+                break;
+            }
         }
-        let Some(first) = loot.next() else { continue };
-        let mut taken = 1;
-        for g in loot {
-            taken += 1;
-            inside.push_local(p, g);
+        if taken == 0 {
+            continue;
         }
         p.counters().steals.add(1);
         p.counters().stolen.add(taken);
-        return Round::Found(first);
+        // Unless others were here already.
+        if let Some(first) = p.queue.pop() {
+            return Round::Found(first);
+        }
     }
     Round::Nothing
 }
@@ -201,19 +213,16 @@ pub(crate) fn is_kept_waiting(p: &'static P, next: usize) -> bool {
     p.queue.peek_next() == Some(next) && p.counters().switches.get() == switches
 }
 
-/// Half of what the victim has.
-fn rob(victim: &P, loot: &mut [Option<GRef>; BATCH]) {
-    let want = victim.queue.len().div_ceil(2).min(BATCH);
-    let mut have = 0;
-    while have < want {
+/// The oldest of what the victim has.
+fn rob(victim: &P) -> Option<GRef> {
+    loop {
         match victim.queue.steal() {
             Steal::Success(g) => {
                 delay::here();
-                loot[have] = Some(g);
-                have += 1;
+                return Some(g);
             }
             Steal::Retry => {}
-            Steal::Empty => return,
+            Steal::Empty => return None,
         }
     }
 }

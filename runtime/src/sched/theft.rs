@@ -118,6 +118,8 @@ impl Batch {
                 crate::abort::fatal("a P was stolen that there is not");
             };
             p.token.take_from(victim.m);
+            // It may have begun to search since the look at it.
+            idle::stop_searching(inside, victim.m);
             affinity::widen(victim.m);
             if victim.computes {
                 if victim.early {

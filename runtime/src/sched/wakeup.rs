@@ -79,12 +79,17 @@ pub(super) fn timer_was_set(when: Nanos) {
 
 /// By the monitor, about to sleep until `until`, or earlier if something was queued since
 /// its tick began: when to wake at the latest.
-pub(super) fn close_gate(until: Nanos) -> Nanos {
-    let soon = if ALARM.listen() {
+pub(super) fn listen(until: Nanos) -> Nanos {
+    if ALARM.listen() {
         until
     } else {
         until.min(clock::now() + LOOK_AGAIN)
-    };
+    }
+}
+
+/// As [`listen`], where nobody else watches the timers.
+pub(super) fn close_gate(until: Nanos) -> Nanos {
+    let soon = listen(until);
     GATE.close(until);
     soon.min(super::poll::earliest())
 }

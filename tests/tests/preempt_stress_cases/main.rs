@@ -16,10 +16,11 @@ mod processors;
 mod wakes;
 
 use goweft::{Config, runtime, spawn};
-use std::fs;
+use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError, mpsc};
 use std::time::{Duration, Instant};
+use std::{fmt, fs};
 
 /// Whether everything takes its time here, with delays or under an emulator: latencies and the
 /// like are not what they are otherwise.
@@ -126,7 +127,10 @@ impl Stress {
                 if now != seen.0 {
                     seen = (now, Instant::now());
                 } else if seen.1.elapsed() > STANDS_STILL {
-                    eprintln!("{what}: nothing gets on\n{:?}", runtime::metrics());
+                    tell(format_args!(
+                        "{what}: nothing gets on\n{:?}",
+                        runtime::metrics()
+                    ));
                     tell_threads();
                     std::process::abort();
                 }
@@ -144,13 +148,19 @@ fn tell_threads() {
         .flatten()
     {
         let read = |file| fs::read_to_string(task.path().join(file)).unwrap_or_default();
-        eprintln!(
+        tell(format_args!(
             "{} {}: {}",
             task.file_name().display(),
             read("comm").trim(),
             read("syscall").trim()
-        );
+        ));
     }
+}
+
+/// On stderr itself: what a thread of a test prints is kept until the test has ended, and lost when
+/// the process is.
+fn tell(what: fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{what}");
 }
 
 /// Computes for so many microseconds, without a call into the runtime.

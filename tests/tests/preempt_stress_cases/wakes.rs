@@ -4,7 +4,7 @@
 use crate::{Stress, compute, is_slow, random};
 use goweft::{channel, select, spawn, sync, task};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// The waker makes no further call, so only the monitor and searchers see that it does not come
@@ -33,6 +33,49 @@ fn one_that_is_woken_by_a_waker_that_computes_on_runs_soon_on_an_idle_processor(
         late.sort();
         let (half, most) = (late[late.len() / 2], late[late.len() * 9 / 10]);
         println!("woken beside an idle processor: p50 {half:?}, p90 {most:?}");
+        assert!(is_slow() || half < Duration::from_millis(2), "{half:?}");
+    });
+}
+
+/// The monitor sleeps for long when one processor computes and the other one is idle. Then that one computes
+/// as well, and only the monitor can find a place for who is woken next.
+#[test]
+fn one_that_is_woken_when_the_last_processor_has_just_begun_to_compute_runs_soon() {
+    if goweft_tests::scenario::everybody_is_pinned() {
+        // It may live on the thread of one that computes.
+        return;
+    }
+    Stress::on(&[2], "the last processor", |stress| {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let first = spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        let (tx, rx) = channel::bounded::<Instant>(0);
+        let (back, answers) = std::sync::mpsc::channel();
+        let waits = spawn(move || rx.into_iter().for_each(|t| back.send(t.elapsed()).unwrap()));
+        let mut late: Vec<Duration> = Vec::new();
+        while !stress.is_over() || late.len() < 30 {
+            // The second one of last time is over; the monitor settles.
+            std::thread::sleep(Duration::from_micros(
+                25_000 + random(0, late.len() as u64) % 10_000,
+            ));
+            let second = spawn(|| compute(20_000));
+            std::thread::sleep(Duration::from_micros(500));
+            tx.send(Instant::now()).unwrap();
+            late.push(answers.recv().unwrap());
+            second.join().unwrap();
+            stress.step();
+        }
+        stop.store(true, Ordering::Relaxed);
+        drop(tx);
+        first.join().unwrap();
+        waits.join().unwrap();
+        late.sort();
+        let half = late[late.len() / 2];
+        println!("woken when the last processor had begun to compute: p50 {half:?}");
         assert!(is_slow() || half < Duration::from_millis(2), "{half:?}");
     });
 }
