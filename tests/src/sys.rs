@@ -25,6 +25,25 @@ pub fn sleeps_of_this_thread() -> u64 {
     usage.ru_nvcsw as u64
 }
 
+/// The same of the thread `tid` of this process.
+///
+/// # Panics
+/// When there is none.
+pub fn sleeps_of_thread(tid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/self/task/{tid}/status"));
+    let status = status.expect("the thread is there");
+    let of_thread = |line: &str| {
+        line.strip_prefix("voluntary_ctxt_switches:")?
+            .trim()
+            .parse()
+            .ok()
+    };
+    status
+        .lines()
+        .find_map(of_thread)
+        .expect("its sleeps are counted")
+}
+
 /// CPU time of the process so far.
 pub fn cpu_time() -> Duration {
     // SAFETY: all zero is a valid timespec, which the call fills in.
