@@ -25,12 +25,40 @@ pub fn sleeps_of_this_thread() -> u64 {
     usage.ru_nvcsw as u64
 }
 
+/// The same of the thread `tid` of this process.
+///
+/// # Panics
+/// When there is none.
+pub fn sleeps_of_thread(tid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/self/task/{tid}/status"));
+    let status = status.expect("the thread is there");
+    let of_thread = |line: &str| {
+        line.strip_prefix("voluntary_ctxt_switches:")?
+            .trim()
+            .parse()
+            .ok()
+    };
+    status
+        .lines()
+        .find_map(of_thread)
+        .expect("its sleeps are counted")
+}
+
 /// CPU time of the process so far.
 pub fn cpu_time() -> Duration {
+    clock(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+/// The same of the calling thread.
+pub fn cpu_time_of_this_thread() -> Duration {
+    clock(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+fn clock(which: libc::clockid_t) -> Duration {
     // SAFETY: all zero is a valid timespec, which the call fills in.
     let t = unsafe {
         let mut t: libc::timespec = std::mem::zeroed();
-        let rc = libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut t);
+        let rc = libc::clock_gettime(which, &mut t);
         assert_eq!(rc, 0);
         t
     };

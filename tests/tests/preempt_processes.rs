@@ -1,7 +1,7 @@
 //! Threads and processes that begin and end while their parents are preempted.
 
 use goweft::{JoinHandle, spawn};
-use goweft_tests::pressure::{Hogs, alone, run_beside, wait_until};
+use goweft_tests::pressure::{Hogs, SLICE, alone, run_beside, wait_until};
 use goweft_tests::sys;
 use std::ffi::{c_int, c_void};
 use std::hint::black_box;
@@ -14,10 +14,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 static STOPPED: AtomicU64 = AtomicU64::new(0);
 
 /// Takes some slices, now more and now fewer: the signal goes to threads that compute for
-/// longer than a slice.
+/// longer than two of these.
 fn compute(n: u64) {
     let before = sys::sleeps_of_this_thread();
-    (0..20_000 * (n % 8)).for_each(|i| _ = black_box(i));
+    let end = sys::cpu_time_of_this_thread() + SLICE * (n % 8) as u32;
+    while sys::cpu_time_of_this_thread() < end {
+        (0..10_000).for_each(|i| _ = black_box(i));
+    }
     let stopped = sys::sleeps_of_this_thread() - before;
     STOPPED.fetch_add(stopped, Ordering::Relaxed);
 }
@@ -148,7 +151,10 @@ fn children_that_share_memory_compute_and_end() {
     extern "C" fn child(n: *mut c_void) -> c_int {
         let n = n.addr() as u64;
         compute(n);
-        (n % 100) as c_int
+        // Does not return, for its thread would end as one of many: to qemu-user the child is a
+        // fork, whose copy of a lock for that may be taken for good.
+        // SAFETY: the child ends here.
+        unsafe { libc::_exit((n % 100) as c_int) }
     }
     again_and_again(50, |n| {
         compute(n);

@@ -413,6 +413,12 @@ fn nobody_else_runs_on_the_thread_meanwhile() {
     thread_local! {
         static BORROWED: RefCell<u64> = const { RefCell::new(0) };
     }
+    // Not inlined: optimised code looks a thread-local up once, and keeps its address over the
+    // yields between two rounds.
+    #[inline(never)]
+    fn borrowed(f: impl FnOnce(&mut u64)) {
+        BORROWED.with_borrow_mut(f);
+    }
     runtime::set_maxprocs(2);
     let stop = Arc::new(AtomicBool::new(false));
     let borrow = |i: usize| {
@@ -421,7 +427,7 @@ fn nobody_else_runs_on_the_thread_meanwhile() {
             let mut rounds = 0u64;
             while !stop.load(Ordering::Acquire) || rounds == 0 {
                 let here = thread::current().id();
-                BORROWED.with_borrow_mut(|n| {
+                borrowed(|n| {
                     no_park(|| {
                         let before = *n;
                         task::yield_now();

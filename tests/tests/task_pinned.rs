@@ -57,6 +57,8 @@ fn a_thread_local_is_the_same_after_each_call_that_parks() {
         static MARK: Cell<usize> = const { Cell::new(0) };
     }
     static NEXT: AtomicUsize = AtomicUsize::new(1);
+    // Not inlined: optimised code looks a thread-local up once, and keeps its address over parks.
+    #[inline(never)]
     fn mark() -> usize {
         if MARK.get() == 0 {
             MARK.set(NEXT.fetch_add(1, Ordering::Relaxed));

@@ -4,12 +4,15 @@
 //! Each loop (`x86_64.rs`, `aarch64.rs`) loads its registers, spins until [`GO`] is zero
 //! without touching them, and stores what they hold then. There are two of each on one
 //! processor, so that each takes the processor from the other. How often each was stopped
-//! its thread's counter of sleeps says: the loop itself makes no calls.
+//! its thread's counter of sleeps says: the loop itself makes no calls. (At the least so often: one
+//! that is given the processor back before its handler gets to sleep was stopped as well. On a slow
+//! machine, as an emulator is, that is one time in ten.)
 
 use goweft::{JoinHandle, spawn};
-use goweft_tests::pressure::{alone, preemptions, wait_until};
+use goweft_tests::pressure::{WATCHDOG, alone, preemptions, wait_until};
 use goweft_tests::sys;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
@@ -28,19 +31,26 @@ fn while_stopped_often(hold: impl Fn(u8) + Clone + Send + 'static) {
     let _alone = alone(1);
     GO.store(0x600d_600d_600d_600d, Ordering::Relaxed);
     let before = preemptions();
+    let (tx, rx) = mpsc::channel();
     let loops: Vec<JoinHandle<u64>> = [0x11, 0x5e]
         .map(|seed| {
-            let hold = hold.clone();
+            let (hold, tx) = (hold.clone(), tx.clone());
             spawn(move || {
                 let before = sys::sleeps_of_this_thread();
+                // Without calls it stays on this thread.
+                tx.send((sys::gettid(), before)).unwrap();
                 hold(seed);
                 sys::sleeps_of_this_thread() - before
             })
         })
         .into();
+    let threads = loops.iter().map(|_| rx.recv_timeout(WATCHDOG));
+    let threads: Vec<(i32, u64)> = threads.collect::<Result<_, _>>().expect("both begin");
     wait_until("the loops are stopped", || {
+        let often = |&(tid, before)| sys::sleeps_of_thread(tid) - before >= ENOUGH;
         // One that has ended has something to say.
-        preemptions() - before > 2 * ENOUGH + 10 || loops.iter().any(JoinHandle::is_finished)
+        loops.iter().any(JoinHandle::is_finished)
+            || (preemptions() - before > 2 * ENOUGH && threads.iter().all(often))
     });
     GO.store(0, Ordering::Relaxed);
     for l in loops {
