@@ -117,6 +117,13 @@ pub(crate) fn put_off() {
     HERE.with(|here| here.asked.store(1, Ordering::Relaxed));
 }
 
+/// Whether the handler has wanted to since the deferral began.
+#[cfg(test)]
+#[inline(never)]
+pub(super) fn is_put_off() -> bool {
+    HERE.with(|here| here.asked.load(Ordering::Relaxed) != 0)
+}
+
 /// By every M before its word says that it owns a P: afterwards its handler can
 /// look at the words without allocating.
 #[inline(never)]

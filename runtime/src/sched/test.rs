@@ -1,7 +1,7 @@
 //! The scheduler by itself: goroutines run, park and wake.
 
 use super::spawn::{Spec, spawn};
-use super::{Inside, WaitReason, Waiter, entry, lists, monitor};
+use super::{Inside, WaitReason, Waiter, deferral, entry, lists, monitor, preempt};
 use crate::clock::{self, NEVER};
 use std::panic::Location;
 use std::process::Command;
@@ -120,23 +120,29 @@ fn the_count_of_goroutines_returns_to_what_it_was() {
 }
 
 /// Set: this process is the child, with one P.
-const RESCUE: &str = "GOWEFT_TEST_RESCUE";
+const CHILD: &str = "GOWEFT_TEST_ONE_P";
+
+/// Runs the test `name` again, by itself and with one P. False: this is that child.
+fn was_run_by_itself(name: &str) -> bool {
+    if std::env::var_os(CHILD).is_some() {
+        return false;
+    }
+    let child = Command::new(std::env::current_exe().expect("it is there"))
+        .args(["--exact", &format!("sched::test::{name}")])
+        .env(CHILD, "1")
+        .env("GOWEFT_MAXPROCS", "1")
+        .output()
+        .expect("it starts");
+    assert!(child.status.success(), "{child:?}");
+    true
+}
 
 /// One that computes without a P holds what another waits for inside. No code of ours does that; so this
 /// breaks the rule on purpose.
 #[test]
 fn one_that_waits_inside_for_a_thread_that_is_stopped_is_rescued() {
-    if std::env::var_os(RESCUE).is_none() {
-        let child = Command::new(std::env::current_exe().expect("it is there"))
-            .args([
-                "--exact",
-                "sched::test::one_that_waits_inside_for_a_thread_that_is_stopped_is_rescued",
-            ])
-            .env(RESCUE, "1")
-            .env("GOWEFT_MAXPROCS", "1")
-            .output()
-            .expect("it starts");
-        return assert!(child.status.success(), "{child:?}");
+    if was_run_by_itself("one_that_waits_inside_for_a_thread_that_is_stopped_is_rescued") {
+        return;
     }
     static GO: AtomicBool = AtomicBool::new(false);
     static HELD: AtomicBool = AtomicBool::new(true);
@@ -168,4 +174,41 @@ fn one_that_waits_inside_for_a_thread_that_is_stopped_is_rescued() {
         "it was not rescued"
     );
     assert_ne!(monitor::RESCUES.load(Ordering::Relaxed), 0);
+}
+
+/// While another has the only P.
+#[test]
+fn one_that_computes_with_preemption_deferred_is_stopped_when_that_ends() {
+    if was_run_by_itself("one_that_computes_with_preemption_deferred_is_stopped_when_that_ends") {
+        return;
+    }
+    static DEFERS: AtomicBool = AtomicBool::new(false);
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let (tx, rx) = mpsc::channel();
+    start(move || {
+        let before = deferral::defer_here();
+        DEFERS.store(true, Ordering::Release);
+        // Until the handler has come and has left it alone.
+        while !deferral::is_put_off() {
+            std::hint::spin_loop();
+        }
+        let deferred = preempt::PARKED.load(Ordering::Relaxed);
+        deferral::allow_here(before);
+        let after = preempt::PARKED.load(Ordering::Relaxed);
+        tx.send((deferred, after)).expect("the test waits");
+    });
+    while !DEFERS.load(Ordering::Acquire) {
+        std::thread::yield_now();
+    }
+    // It takes the P. Nobody waits for that then, so it is not stopped before the other one.
+    start(|| {
+        while !STOP.load(Ordering::Relaxed) {
+            std::hint::spin_loop();
+        }
+    });
+    let stopped = rx.recv_timeout(Duration::from_secs(60));
+    STOP.store(true, Ordering::Relaxed);
+    let (deferred, after) = stopped.expect("the handler did not put it off");
+    assert_eq!(deferred, 0, "it was stopped all the same");
+    assert_ne!(after, 0, "it was not stopped afterwards");
 }
