@@ -36,7 +36,10 @@ fn hundreds_of_threads_that_begin_to_compute_at_once_are_stopped() {
         (false, false) => 200,
     };
     let crowd = n.to_string();
-    let r = scenario::run(PROGRAM, "begin_at_once", &[("CROWD", &crowd)]);
+    // Of which it may wait for almost two.
+    let patience = ("GOWEFT_SOAK_SECONDS", "110");
+    let env = [("CROWD", &*crowd), patience];
+    let r = scenario::run(PROGRAM, "begin_at_once", &env[..if soak { 2 } else { 1 }]);
     if r.err.contains("the system refuses another thread") {
         return println!("left out: so many threads cannot be had here: {}", r.err);
     }

@@ -4,6 +4,7 @@
 use goweft::net::{TcpListener, TcpStream};
 use goweft::sync::{Mutex, WaitGroup};
 use goweft::{Builder, JoinHandle, channel, go, run, runtime, select, task, time};
+use goweft_tests::pressure::WATCHDOG;
 use goweft_tests::scenario;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -12,7 +13,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard};
 use std::thread::{self, ThreadId};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One at a time: these tests change `maxprocs`.
 fn alone(procs: usize) -> MutexGuard<'static, ()> {
@@ -57,6 +58,7 @@ fn a_thread_local_is_the_same_after_each_call_that_parks() {
         static MARK: Cell<usize> = const { Cell::new(0) };
     }
     static NEXT: AtomicUsize = AtomicUsize::new(1);
+    static OTHERS_MOVED: AtomicBool = AtomicBool::new(false);
     // Not inlined: optimised code looks a thread-local up once, and keeps its address over parks.
     #[inline(never)]
     fn mark() -> usize {
@@ -67,7 +69,7 @@ fn a_thread_local_is_the_same_after_each_call_that_parks() {
     }
     let _alone = alone(2);
     let (tx, rx) = channel::bounded::<usize>(0);
-    let meet = |rx: channel::Receiver<usize>| {
+    let meet = |stays: bool, rx: channel::Receiver<usize>| {
         move || {
             let begin = mark();
             let mut moved = false;
@@ -81,6 +83,9 @@ fn a_thread_local_is_the_same_after_each_call_that_parks() {
                 }
                 task::yield_now();
                 moved |= mark() != begin;
+                if moved && !stays {
+                    OTHERS_MOVED.store(true, Ordering::Relaxed);
+                }
             }
             moved
         }
@@ -88,22 +93,26 @@ fn a_thread_local_is_the_same_after_each_call_that_parks() {
     let handles: Vec<_> = (0..16)
         .map(|i| {
             let stays = i % 2 == 0;
-            let h = Builder::new().pinned(stays).spawn(meet(rx.clone()));
+            let h = Builder::new().pinned(stays).spawn(meet(stays, rx.clone()));
             (stays, h.unwrap())
         })
         .collect();
     drop(rx);
-    for n in 0..5_000 {
+    // Until one of the others has moved, so that the test can tell.
+    let deadline = Instant::now() + WATCHDOG;
+    let all_stay = scenario::everybody_is_pinned();
+    let mut n = 0;
+    while n < 5_000 || !(all_stay || OTHERS_MOVED.load(Ordering::Relaxed)) {
+        assert!(Instant::now() < deadline, "nobody moves");
         tx.send(n).unwrap();
+        n += 1;
     }
     drop(tx);
-    let mut others_moved = false;
     for (stays, h) in handles {
         let moved = h.join().unwrap();
         assert!(!(stays && moved), "a thread-local changed under a park");
-        others_moved |= moved;
     }
-    assert_eq!(others_moved, !scenario::everybody_is_pinned());
+    assert_eq!(OTHERS_MOVED.load(Ordering::Relaxed), !all_stay);
 }
 
 /// Counts that are not atomic, shared by all that live on a thread.

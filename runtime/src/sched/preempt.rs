@@ -117,9 +117,7 @@ fn is_requested(m: &M) -> bool {
 /// Parks the thread, which is `m`, unless it is in the wrong place for that.
 fn park(m: &'static M) {
     if m.rt.is_inside() {
-        // It has lost its P, so it will stop by itself where it next enters; in the
-        // middle of that it is now.
-        m.rt.ask();
+        // It is in the middle of entering, and finds there that it has lost its P.
         return m.req.store(0, Ordering::Relaxed);
     }
     // SAFETY: null or an address of a block.

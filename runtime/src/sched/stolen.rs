@@ -12,9 +12,11 @@ use crate::protocol::delay;
 use crate::protocol::mword::{Snapshot, State};
 use std::sync::atomic::Ordering;
 
-/// Words looked at in one tick at most, and Stolen ones among them.
+/// Words looked at in one tick at most, and Stolen ones among them. A tick that comes late, beside
+/// thousands of threads that compute, does the work of several.
 const WORDS: usize = 1024;
 const STOLEN: usize = 64;
+const LATE: usize = 4;
 /// Requests without an answer after which an M gets no more.
 const PATIENCE: u32 = 3;
 
@@ -39,9 +41,10 @@ impl Monitor {
     /// Looks at some of the Stolen Ms, in turn.
     pub(super) fn watch_stolen(&mut self, inside: &mut Inside) {
         let count = m::count();
-        let mut left = STOLEN;
+        let times = if self.late { LATE } else { 1 };
+        let mut left = times * STOLEN;
         self.stolen_seen = false;
-        for _ in 0..count.min(WORDS) {
+        for _ in 0..count.min(times * WORDS) {
             self.cursor = if self.cursor + 1 < count {
                 self.cursor + 1
             } else {
