@@ -94,11 +94,12 @@ fn mask_signal(how: c_int) {
 
 /// Has the OS run the calling thread soon after it wakes, among threads of the same priority: it asks for
 /// short turns, and those come earlier (Linux 6.12; nothing happens before). And, where that is
-/// allowed, for a somewhat higher priority: beside hundreds of threads that compute an equal share would be
-/// too little to stop them.
+/// allowed, for a somewhat higher priority than the process has: beside hundreds of threads that compute an
+/// equal share would be too little to stop them. Does nothing under another policy than the usual one.
 pub(super) fn ask_for_short_turns() {
     /// `struct sched_attr` of Linux, as long as it was in its first version.
     #[repr(C)]
+    #[derive(Default)]
     struct Attributes {
         size: u32,
         policy: u32,
@@ -111,17 +112,22 @@ pub(super) fn ask_for_short_turns() {
     }
     /// The shortest turn there is, in ns.
     const TURN: u64 = 100_000;
-    const NICE: i32 = -5;
-    for nice in [NICE, 0] {
+    const HIGHER: i32 = 5;
+    const HIGHEST: i32 = -20;
+    let size = size_of::<Attributes>() as u32;
+    let mut now = Attributes::default();
+    // SAFETY: a structure of our own, as long as it is said to be.
+    let rc = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut now, size, 0) };
+    if rc != 0 || now.policy != libc::SCHED_OTHER as u32 {
+        return;
+    }
+    for nice in [(now.nice - HIGHER).max(HIGHEST), now.nice] {
         let attributes = Attributes {
-            size: size_of::<Attributes>() as u32,
-            policy: libc::SCHED_OTHER as u32,
-            flags: 0,
+            size,
+            policy: now.policy,
             nice,
-            priority: 0,
             runtime: TURN,
-            deadline: 0,
-            period: 0,
+            ..Attributes::default()
         };
         // SAFETY: a structure of our own, with its size in it.
         let rc = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
