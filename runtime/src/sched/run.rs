@@ -96,16 +96,15 @@ fn find(inside: &mut Inside, m: &'static M) -> Option<GRef> {
     let for_queue = p.for_queue.replace(false);
     if due {
         let urgent = asked && p.shared.urgent.swap(false, Ordering::Relaxed);
-        let theirs = if urgent {
-            lists::urgent_waits()
-        } else {
-            !for_queue
-        };
+        // However many urgent ones come: at each fourth ask the queues keep their turn.
+        let queues = for_queue && (!urgent || p.is_fourth_ask());
+        let theirs = !queues && (!urgent || lists::urgent_waits());
         if theirs && idle::give_to_bound(inside, m, p) {
             return None;
         }
-        if for_queue && asked && !urgent && lists::bound_waits() {
-            // They called, and it is their turn after the queues'.
+        if queues && lists::bound_waits() {
+            // It is their turn after the queues'.
+            p.shared.urgent.fetch_or(urgent, Ordering::Relaxed);
             p.call_attention();
         }
         look_outside(inside, p, asked);
