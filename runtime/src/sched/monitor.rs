@@ -195,7 +195,8 @@ impl Monitor {
         let rested = theft::rested(inside);
         let takers = rested + lists::bound_len();
         self.nobody_rests = rested == 0;
-        self.urgent |= ALARM.take_said();
+        // Also what stayed behind when the P that was taken for it went to another.
+        self.urgent |= ALARM.take_said() | lists::urgent_waits();
         self.unclaimed = lists::global_len() + lists::bound_len();
         self.urgent &= lists::global_len() != 0 || lists::urgent_waits();
         self.hurry |= self.unclaimed > 0;
