@@ -33,6 +33,10 @@ pub fn run_again(without: Without, skip: &[&str]) {
     if std::env::var_os(AGAIN).is_some() {
         return;
     }
+    if without == Without::Proc && cfg!(sanitize_address) {
+        println!("left out: AddressSanitizer reads its options in /proc");
+        return;
+    }
     let program = std::env::current_exe().expect("the program knows where it is");
     let mut command = Command::new(program);
     command.env(AGAIN, "1").stdin(Stdio::null());

@@ -300,7 +300,8 @@ impl Monitor {
             }
         } else if self.planned == LONG {
             // The last idle P may become busy, and then somebody be woken. (Timers and netpoll are
-            // the poller's, also then.)
+            // the poller's, also then, unless it is who takes that P: a timer that is set meanwhile is seen at the
+            // next tick.)
             until = wakeup::listen(until);
         }
         wakeup::set_naps_beside_idle(self.planned == LONG && SLEEP.idle_now() != 0);
