@@ -28,7 +28,8 @@ fn overflow_report(role: &str) -> Ran {
         "{r:?}"
     );
     // There are three seconds for the symbols, which may be too few on a busy machine.
-    let symbols = r.err.contains("descend") || r.err.contains("(gave up)");
+    let overflows = r.err.contains("overflow::dive") || r.err.contains("overflow::descend");
+    let symbols = overflows || r.err.contains("(gave up)");
     assert!(symbols, "it has a backtrace: {r:?}");
     r
 }

@@ -25,7 +25,8 @@ use std::{fmt, fs};
 /// Whether everything takes its time here, with delays or under an emulator: latencies and the
 /// like are not what they are otherwise.
 fn is_slow() -> bool {
-    cfg!(goweft_delays) || std::env::var_os("GOWEFT_STACKS_TEST_RUNNER").is_some()
+    cfg!(any(goweft_delays, sanitize_address))
+        || std::env::var_os("GOWEFT_STACKS_TEST_RUNNER").is_some()
 }
 
 /// So long nothing may stand still.
