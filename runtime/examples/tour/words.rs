@@ -137,6 +137,8 @@ pub(crate) fn files_below(directory: &Path) -> io::Result<Vec<PathBuf>> {
                 files.push(path);
             } else if kind.is_dir()
                 && entry.file_name() != ".git"
+                // Cargo marks only one that it has made itself.
+                && entry.file_name() != "target"
                 && !path.join("CACHEDIR.TAG").exists()
             {
                 directories.push(path);
