@@ -2,6 +2,8 @@
 //! know that they were stopped.
 
 use goweft::{Config, JoinHandle, runtime, spawn};
+use std::fmt;
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -76,6 +78,12 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         // Not in a loop without a rest: the runtime needs the CPU more.
         std::thread::sleep(Duration::from_micros(500));
     }
+}
+
+/// Tells on stderr itself: what a thread of a test prints is kept until the test has ended, and lost
+/// when the process is ended instead.
+pub fn tell(what: fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{what}");
 }
 
 /// How many threads have been stopped so far.

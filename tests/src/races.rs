@@ -13,7 +13,6 @@ use goweft::channel::{self, Receiver};
 use goweft::sync::WaitGroup;
 use goweft::task::{self, yield_now};
 use goweft::{runtime, time};
-use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -22,10 +21,10 @@ use std::time::Duration;
 /// Long enough to be sure; never waited for when all is well.
 pub const WATCHDOG: Duration = Duration::from_secs(120);
 
-/// Rounds of each race with each number of processors: 100,000. An emulator and
-/// AddressSanitizer, under which each takes ten times as long, get a tenth.
+/// Rounds of each race with each number of processors: 100,000. A tenth of it where each
+/// takes ten times as long.
 pub fn rounds() -> u64 {
-    if sys::is_emulated() || cfg!(sanitize_address) {
+    if sys::is_instrumented() {
         10_000
     } else {
         100_000
@@ -93,12 +92,8 @@ pub fn watched(what: &'static str, race: impl FnOnce()) {
     let (over, ended) = std::sync::mpsc::channel::<()>();
     let dog = thread::spawn(move || {
         if ended.recv_timeout(WATCHDOG) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-            // On stderr itself: what a thread of a test prints is lost when the process ends so.
             let metrics = runtime::metrics();
-            let _ = writeln!(
-                std::io::stderr(),
-                "{what}: somebody was not woken\n{metrics:?}"
-            );
+            pressure::tell(format_args!("{what}: somebody was not woken\n{metrics:?}"));
             std::process::abort();
         }
     });

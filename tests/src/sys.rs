@@ -7,6 +7,12 @@ pub fn is_emulated() -> bool {
     std::env::var_os("GOWEFT_STACKS_TEST_RUNNER").is_some()
 }
 
+/// Whether the tests run under an emulator or AddressSanitizer: whatever is measured is theirs as
+/// well, time ten times over, and memory that they have for each thread.
+pub fn is_instrumented() -> bool {
+    is_emulated() || cfg!(sanitize_address)
+}
+
 /// The calling thread's number.
 pub fn gettid() -> i32 {
     // SAFETY: it has no arguments.

@@ -1,7 +1,8 @@
 //! Goroutines that compute, and hold a thread each: thousands, and more than there may be.
 
+use goweft_tests::pressure::is_soak;
 use goweft_tests::scenario::{self, Ran};
-use goweft_tests::sys::is_emulated;
+use goweft_tests::sys::{is_emulated, is_instrumented};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_crowd");
@@ -29,17 +30,15 @@ fn number(r: &Ran, name: &str) -> u64 {
 #[test]
 fn hundreds_of_threads_that_begin_to_compute_at_once_are_stopped() {
     let _alone = alone();
-    let soak = std::env::var_os("GOWEFT_SOAK_SECONDS").is_some();
-    let n = match (is_emulated(), soak) {
+    let n = match (is_emulated(), is_soak()) {
         (true, _) => 100,
         (false, true) => 4_000,
         (false, false) => 200,
     };
     let crowd = n.to_string();
-    // Of which it may wait for almost two.
-    let patience = ("GOWEFT_SOAK_SECONDS", "110");
-    let env = [("CROWD", &*crowd), patience];
-    let r = scenario::run(PROGRAM, "begin_at_once", &env[..if soak { 2 } else { 1 }]);
+    // It may wait for almost two minutes.
+    let env = [("CROWD", &*crowd), ("GOWEFT_SOAK_SECONDS", "110")];
+    let r = scenario::run(PROGRAM, "begin_at_once", &env);
     if r.err.contains("the system refuses another thread") {
         return println!("left out: so many threads cannot be had here: {}", r.err);
     }
@@ -53,9 +52,7 @@ fn hundreds_of_threads_that_begin_to_compute_at_once_are_stopped() {
         memory / n,
         tables / n
     );
-    // An emulator has memory of its own for each, and so has AddressSanitizer.
-    let others_too = is_emulated() || cfg!(sanitize_address);
-    assert!(memory / n <= 48 || others_too, "{memory} KiB");
+    assert!(memory / n <= 48 || is_instrumented(), "{memory} KiB");
 }
 
 /// One line on stderr, whatever happens.

@@ -4,6 +4,7 @@
 
 use goweft::time::{self, Timer};
 use goweft::{runtime, task};
+use goweft_tests::sys::is_emulated;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -11,8 +12,7 @@ const LANES: usize = 4;
 
 /// Timers of a lane.
 fn timers_of_a_lane() -> usize {
-    let emulated = std::env::var_os("GOWEFT_STACKS_TEST_RUNNER").is_some();
-    if emulated {
+    if is_emulated() {
         100_000 / LANES
     } else {
         1_000_000 / LANES

@@ -60,8 +60,8 @@ impl Used {
 
 impl Pauses {
     /// The thread, whose clock shows `cpu`, owns another P, or runs another goroutine. Sleeps of
-    /// the runtime's own do not count: the handler says how many there were when it ended. (What it did before does: it may be the same
-    /// goroutine, back from the handler.)
+    /// the runtime's own do not count: the handler says how many there were when it ended. (What
+    /// it did before does: it may be the same goroutine, back from the handler.)
     ///
     /// `slept`: how often it had slept by now, + 1, or 0 when that is not known.
     pub(super) fn begin(&self, cpu: Nanos, slept: u32) {

@@ -1,6 +1,7 @@
 //! Who passes it: goroutines and plain threads, in all ways.
 
 use goweft::runtime;
+use goweft_tests::pressure::tell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Once, mpsc};
 use std::thread;
@@ -31,7 +32,7 @@ const PAIRS: [[Who; 2]; 4] = [
 fn begin(who: Who, f: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
     let f = move || {
         if catch_unwind(AssertUnwindSafe(f)).is_err() {
-            eprintln!("a side of a litmus test failed, as {who:?}");
+            tell(format_args!("a side of a litmus test failed, as {who:?}"));
             std::process::abort();
         }
     };

@@ -16,17 +16,16 @@ mod processors;
 mod wakes;
 
 use goweft::{Config, runtime, spawn};
-use std::io::Write;
+use goweft_tests::pressure::tell;
+use goweft_tests::sys::is_instrumented;
+use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError, mpsc};
 use std::time::{Duration, Instant};
-use std::{fmt, fs};
 
-/// Whether everything takes its time here, with delays or under an emulator: latencies and the
-/// like are not what they are otherwise.
+/// Whether everything takes its time here: latencies and the like are not what they are otherwise.
 fn is_slow() -> bool {
-    cfg!(any(goweft_delays, sanitize_address))
-        || std::env::var_os("GOWEFT_STACKS_TEST_RUNNER").is_some()
+    cfg!(goweft_delays) || is_instrumented()
 }
 
 /// So long nothing may stand still.
@@ -156,12 +155,6 @@ fn tell_threads() {
             read("syscall").trim()
         ));
     }
-}
-
-/// On stderr itself: what a thread of a test prints is kept until the test has ended, and lost when
-/// the process is.
-fn tell(what: fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stderr(), "{what}");
 }
 
 /// Computes for so many microseconds, without a call into the runtime.
