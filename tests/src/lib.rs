@@ -18,7 +18,6 @@ pub struct RacyCounter;
 
 pub mod confined;
 pub mod pressure;
-pub mod races;
 pub mod scenario;
 
 /// Lets all other goroutines run until they are parked. For a goroutine, with `maxprocs` 1, whose

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 const WATCHDOG: Duration = Duration::from_secs(60);
 /// How long each hot loop runs.
-const LONG: Duration = Duration::from_millis(700);
+const LONG: Duration = Duration::from_millis(400);
 /// Goroutines on two processors.
 const MANY: usize = 8;
 

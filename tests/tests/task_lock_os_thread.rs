@@ -403,11 +403,13 @@ fn a_locked_goroutine_waits_for_one_that_was_pinned_to_its_thread() {
 fn a_locked_goroutine_that_computes_is_preempted_and_comes_back() {
     let _alone = alone(1);
     let stop = Arc::new(AtomicBool::new(false));
+    let (locks, is_locked) = mpsc::channel();
     let hog = {
         let stop = stop.clone();
         spawn(move || {
             let _locked = lock_os_thread();
             let here = thread::current().id();
+            locks.send(()).unwrap();
             while !stop.load(Ordering::Acquire) {
                 std::hint::spin_loop();
             }
@@ -415,6 +417,8 @@ fn a_locked_goroutine_that_computes_is_preempted_and_comes_back() {
             assert_eq!(thread::current().id(), here);
         })
     };
+    // Nobody can begin on its thread any more: one that is pinned there would wait for it.
+    is_locked.recv().unwrap();
     run(|| (0..5).for_each(|_| task::sleep(Duration::from_millis(1))));
     stop.store(true, Ordering::Release);
     hog.join().unwrap();

@@ -60,7 +60,7 @@ impl BoundTurns {
     const IN_A_ROW: u32 = 8;
 
     /// Whether an urgent one goes next. At least one of the two is there.
-    fn is_urgent_one_s(&mut self, urgent: bool, other: bool) -> bool {
+    fn urgent_goes(&mut self, urgent: bool, other: bool) -> bool {
         let goes = urgent && (!other || self.0 < BoundTurns::IN_A_ROW);
         self.0 = if goes { self.0 + u32::from(other) } else { 0 };
         goes
@@ -181,10 +181,7 @@ impl Lists {
     pub(crate) fn pop_bound(&mut self) -> Option<&'static M> {
         self.drain_preempted();
         let (urgent, other) = (self.urgent.first(), self.bound.first());
-        let m = if self
-            .turns
-            .is_urgent_one_s(urgent.is_some(), other.is_some())
-        {
+        let m = if self.turns.urgent_goes(urgent.is_some(), other.is_some()) {
             urgent
         } else {
             other
@@ -365,20 +362,20 @@ mod tests {
     fn one_of_the_others_goes_however_many_urgent_ones_come() {
         let mut turns = BoundTurns(0);
         for _ in 0..3 {
-            let urgent = (0..9).filter(|_| turns.is_urgent_one_s(true, true)).count();
+            let urgent = (0..9).filter(|_| turns.urgent_goes(true, true)).count();
             assert_eq!(urgent, 8);
         }
-        assert!(turns.is_urgent_one_s(true, true));
+        assert!(turns.urgent_goes(true, true));
     }
 
     #[test]
     fn an_urgent_one_now_and_then_goes_at_once() {
         let mut turns = BoundTurns(0);
         for _ in 0..100 {
-            assert!(turns.is_urgent_one_s(true, true));
-            assert!(!turns.is_urgent_one_s(false, true));
+            assert!(turns.urgent_goes(true, true));
+            assert!(!turns.urgent_goes(false, true));
             // While nobody else waits they do not count.
-            assert!((0..20).all(|_| turns.is_urgent_one_s(true, false)));
+            assert!((0..20).all(|_| turns.urgent_goes(true, false)));
         }
     }
 }

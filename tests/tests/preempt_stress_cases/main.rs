@@ -35,7 +35,7 @@ fn how_long() -> Duration {
     let seconds = std::env::var("GOWEFT_STRESS_SECONDS").ok();
     seconds
         .and_then(|s| s.parse().ok())
-        .map_or(Duration::from_millis(400), Duration::from_secs_f64)
+        .map_or(Duration::from_millis(250), Duration::from_secs_f64)
 }
 
 /// One stress on one number of processors, alone in its process.

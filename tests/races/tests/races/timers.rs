@@ -3,7 +3,7 @@
 
 use goweft::select;
 use goweft::time::{self, Timer};
-use goweft_tests::races::{Dice, Pair, until};
+use goweft_races::{Dice, Pair, until};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

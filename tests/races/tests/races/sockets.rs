@@ -3,7 +3,7 @@
 
 use goweft::io::{self, PipeReader, PipeWriter};
 use goweft::net::{TcpListener, TcpStream};
-use goweft_tests::races::Pair;
+use goweft_races::Pair;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -13,7 +13,8 @@ use std::time::Instant;
 
 struct Streams {
     near: TcpStream,
-    far: Mutex<Option<TcpStream>>,
+    /// Which is never waited for.
+    far: Mutex<Option<UnixStream>>,
     written: AtomicUsize,
     read: AtomicUsize,
 }
@@ -21,9 +22,8 @@ struct Streams {
 impl Streams {
     fn new() -> Streams {
         let (near, far) = UnixStream::pair().unwrap();
-        let [near, far] = [near, far].map(|end| TcpStream::from(OwnedFd::from(end)));
         Streams {
-            near,
+            near: TcpStream::from(OwnedFd::from(near)),
             far: Mutex::new(Some(far)),
             written: AtomicUsize::new(0),
             read: AtomicUsize::new(0),
@@ -32,7 +32,8 @@ impl Streams {
 
     fn write_far(&self) {
         let far = self.far.lock().unwrap();
-        let n = far.as_ref().unwrap().write(b"abc").unwrap();
+        let mut far: &UnixStream = far.as_ref().unwrap();
+        let n = far.write(b"abc").unwrap();
         self.written.fetch_add(n, Ordering::Relaxed);
     }
 }

@@ -7,7 +7,7 @@
 use goweft::context::Context;
 use goweft::sync::{Barrier, Condvar, Mutex, RwLock, Semaphore, WaitGroup};
 use goweft::task::yield_now;
-use goweft_tests::races::{Dice, rounds, watched, with_1_2_and_8_processors};
+use goweft_races::{Dice, rounds, watched, with_1_2_and_8_processors};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;

@@ -4,7 +4,7 @@ use goweft::context::{CancelFunc, Context, ContextError};
 use goweft::rate::{Limit, Limiter};
 use goweft::select;
 use goweft::sync::{ErrGroup, OwnedPermit, Semaphore};
-use goweft_tests::races::{Pair, until};
+use goweft_races::{Pair, until};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

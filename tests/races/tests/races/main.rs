@@ -16,8 +16,7 @@
 //!
 //! Each goes 100,000 rounds with 1, with 2 and with 8 processors, some of them between goroutines,
 //! some with plain threads, some against timers; and all of that once more where goroutines
-//! stay on their threads. (Those with descriptors a third of it.) How a round goes is told in
-//! `goweft_tests::races`.
+//! stay on their threads. How a round goes is told in `goweft_races`.
 
 mod channels;
 mod contexts;

@@ -4,7 +4,7 @@ use goweft::sync::singleflight::Group;
 use goweft::sync::{Barrier, Once, OnceLock, WaitGroup};
 use goweft::task::{self, Task, yield_now};
 use goweft::{JoinHandle, block_on, channel};
-use goweft_tests::races::{Dice, Pair, until};
+use goweft_races::{Dice, Pair, until};
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;

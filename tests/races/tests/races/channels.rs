@@ -5,7 +5,7 @@
 use goweft::channel::{self, Receiver, Sender, TryRecvError, TrySendError};
 use goweft::context::{CancelFunc, Context};
 use goweft::select;
-use goweft_tests::races::{Dice, Pair, WATCHDOG};
+use goweft_races::{Dice, Pair, WATCHDOG};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 

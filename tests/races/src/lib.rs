@@ -1,6 +1,8 @@
 //! Races: what many rounds of them need. How many, on how many processors, a source of delays,
 //! a watchdog, and two sides that meet on something new each round.
 //!
+//! They are a package of their own, because it is built optimised (`Cargo.toml` of the workspace).
+//!
 //! A *pair race* has a side that waits and a side that ends the wait. They go through a row of
 //! subjects in the same order. The waiting side says where it is; the ending side follows, now
 //! and then a step too early; both dawdle at random. So each round is another interleaving, and
@@ -8,11 +10,11 @@
 //!
 //! The number of processors belongs to the process, so one race runs at a time.
 
-use crate::{pressure, sys};
 use goweft::channel::{self, Receiver};
 use goweft::sync::WaitGroup;
 use goweft::task::{self, yield_now};
 use goweft::{runtime, time};
+use goweft_tests::{pressure, sys};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -141,51 +143,45 @@ pub struct Pair<T> {
 }
 
 impl<T: Send + Sync + 'static> Pair<T> {
-    /// Runs [`rounds`] with each of 1, 2 and 8 processors: two fifths of them between goroutines,
-    /// a fifth with threads, two fifths against timers. In a soak (`.ci/soak`) all of them in
+    /// Runs [`rounds`] with each of 1, 2 and 8 processors: 45 in a hundred of them between
+    /// goroutines, 10 with threads, 45 against timers. In a soak (`.ci/soak`) all of them in
     /// each way.
     ///
     /// # Panics
     /// When one of the four does. Ends the process when somebody waits for ever.
     pub fn race(&self, what: &'static str) {
         // Threads are started for each row.
-        self.race_in_rows(what, rounds(), 500);
+        self.race_in_rows(what, 500);
     }
 
-    /// The same for subjects that have descriptors: few of a pair at a time, for they are few,
-    /// and a third of the rounds, for a system makes no more than 30,000 in a second.
+    /// The same for subjects that have descriptors: few of a pair at a time, for they are few.
     ///
     /// # Panics
     /// As [`race`](Self::race).
     pub fn race_of_descriptors(&self, what: &'static str) {
-        let rounds = if pressure::is_soak() {
-            rounds()
-        } else {
-            rounds() / 3
-        };
-        self.race_in_rows(what, rounds, 16);
+        self.race_in_rows(what, 16);
     }
 
-    fn race_in_rows(&self, what: &'static str, rounds: u64, row: u64) {
+    fn race_in_rows(&self, what: &'static str, row: u64) {
         with_1_2_and_8_processors(|| {
             for way in [Way::Goroutines, Way::Threads, Way::Timers] {
-                watched(what, || self.lanes(way, rounds, row));
+                watched(what, || self.lanes(way, row));
             }
         });
     }
 
     /// Several pairs at the same time, so that they get into each other's way.
-    fn lanes(&self, way: Way, rounds: u64, row: u64) {
-        // Who waits for a thread waits ten times as long.
-        let (lanes, share) = match way {
-            Way::Goroutines => (3, 2),
-            Way::Threads => (3, 1),
+    fn lanes(&self, way: Way, row: u64) {
+        let (lanes, percent) = match way {
+            Way::Goroutines => (3, 45),
+            // Who waits for a thread waits ten times as long.
+            Way::Threads => (3, 10),
             // As many waits as it takes for a processor not to sleep to the next timer.
-            Way::Timers => (12, 2),
+            Way::Timers => (12, 45),
         };
         let rounds = match pressure::is_soak() {
-            true => rounds,
-            false => (rounds * share).div_ceil(5),
+            true => rounds(),
+            false => (rounds() * percent).div_ceil(100),
         };
         goweft::scope(|s| {
             for lane in 0..lanes {

@@ -4,7 +4,7 @@
 use goweft::context::{CancelFunc, Context, ContextError};
 use goweft::sync::WaitGroup;
 use goweft::{channel, select, task};
-use goweft_tests::races::{rounds, watched, with_1_2_and_8_processors};
+use goweft_races::{rounds, watched, with_1_2_and_8_processors};
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
