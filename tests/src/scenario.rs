@@ -1,7 +1,7 @@
 //! Programs that die, or settle what holds for a process: the roles of
 //! `bin/scenario.rs`, run as children.
 
-use crate::pressure::how_long;
+use crate::pressure::{how_long, is_soak};
 use std::io::Read;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -95,7 +95,7 @@ pub fn everybody_is_pinned() -> bool {
 /// their threads (`GOWEFT_MIGRATION=pinned`). Does nothing where they do already: in that child.
 ///
 /// # Panics
-/// When one of them fails, or they have not ended after four minutes.
+/// When one of them fails, or they have not ended after four minutes (forty in a soak).
 pub fn once_more_pinned(me: &str) {
     if everybody_is_pinned() {
         return;
@@ -108,7 +108,8 @@ pub fn once_more_pinned(me: &str) {
         .expect("the program starts");
     let mut out = child.stdout.take().expect("it is a pipe");
     let reader = std::thread::spawn(move || read(&mut out));
-    let status = ended_within(&mut child, Duration::from_secs(240));
+    let minutes = if is_soak() { 40 } else { 4 };
+    let status = ended_within(&mut child, Duration::from_secs(60 * minutes));
     let out = reader.join().expect("it reads");
     match status {
         Some(status) if status.success() && !out.contains(" 0 passed") => {}
