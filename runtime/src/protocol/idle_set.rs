@@ -6,6 +6,9 @@
 //! here nor stopped is owned, or in one hand, which will put it down here. [`admit`](IdleSet::admit) leaves such
 //! a one alone.
 //!
+//! An idle P may have work in its queue: whoever put it here saw to it that somebody comes. To a P that
+//! takes no part nobody comes, so it stops with an empty queue only, and its holder empties it.
+//!
 //! The counter of idle Ps (`sleep.rs`) changes with the set.
 
 use super::sleep::Sleep;
@@ -74,7 +77,8 @@ impl<P: Place> IdleSet<P> {
         }
     }
 
-    /// A P that nobody owns comes here, or stops when it is beyond `procs`.
+    /// A P that nobody owns, and in whose queue nothing is, comes here, or stops when it is beyond
+    /// `procs`.
     pub(crate) fn push_or_stop(&mut self, sleep: &Sleep, procs: usize, p: &'static P) {
         if p.index() < procs {
             self.push(sleep, p);
@@ -83,18 +87,34 @@ impl<P: Place> IdleSet<P> {
         }
     }
 
-    /// Those beyond `procs` stop.
-    pub(crate) fn dismiss(&mut self, sleep: &Sleep, procs: usize) {
-        let mut rest = self.first.take();
+    /// Takes out those beyond `procs`: they are the caller's, who empties them and puts them down.
+    #[must_use]
+    pub(crate) fn dismiss(&mut self, sleep: &Sleep, procs: usize) -> Dismissed<P> {
+        let (mut rest, mut dismissed) = (self.first.take(), None);
         while let Some(p) = rest {
             rest = p.link().next.get();
             if p.index() < procs {
                 p.link().next.set(self.first);
                 self.first = Some(p);
             } else {
-                p.link().stopped.set(true);
+                p.link().next.set(dismissed);
+                dismissed = Some(p);
                 sleep.busy();
             }
         }
+        Dismissed(dismissed)
+    }
+}
+
+/// Ps that are in the caller's hand.
+pub(crate) struct Dismissed<P: 'static>(Option<&'static P>);
+
+impl<P: Place> Iterator for Dismissed<P> {
+    type Item = &'static P;
+
+    fn next(&mut self) -> Option<&'static P> {
+        let p = self.0?;
+        self.0 = p.link().next.get();
+        Some(p)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! One M, which owns the second of two Ps, the first of which is idle. The second is taken out,
 //! and let in again, while the monitor takes it, the M puts it down, and the handler parks the M.
-//! In the end each P is in one place, and in the right one.
+//! In the end each P is in one place, and in the right one, and its work is where somebody comes.
 
 use super::atomic::{AtomicUsize, Ordering};
 use super::idle_set::{IdleSet, Link, Place};
@@ -16,6 +16,8 @@ use loom::thread;
 struct Proc {
     index: usize,
     link: Link<Proc>,
+    /// How much is in its queue.
+    work: AtomicUsize,
 }
 
 // SAFETY: the link is touched under the lock of the set only.
@@ -38,6 +40,8 @@ struct Machine {
     maxprocs: AtomicUsize,
     sleep: Sleep,
     idle: Mutex<IdleSet<Proc>>,
+    /// How much is in the global queue.
+    global: AtomicUsize,
 }
 
 impl Machine {
@@ -46,6 +50,7 @@ impl Machine {
             Box::leak(Box::new(Proc {
                 index,
                 link: Link::new(),
+                work: AtomicUsize::new(1),
             }))
         });
         let machine = Machine {
@@ -54,6 +59,7 @@ impl Machine {
             maxprocs: AtomicUsize::new(2),
             sleep: Sleep::new(),
             idle: Mutex::new(IdleSet::new()),
+            global: AtomicUsize::new(0),
         };
         {
             let mut idle = machine.idle.lock().unwrap();
@@ -69,7 +75,7 @@ impl Machine {
         let mut idle = self.idle.lock().unwrap();
         let before = self.maxprocs.load(Ordering::Relaxed);
         self.maxprocs.store(n, Ordering::Relaxed);
-        idle.dismiss(&self.sleep, n);
+        let dismissed = idle.dismiss(&self.sleep, n);
         for p in self
             .procs
             .iter()
@@ -78,15 +84,31 @@ impl Machine {
         {
             idle.admit(&self.sleep, p);
         }
+        drop(idle);
+        dismissed.for_each(|p| self.stop(p.index));
     }
 
     fn is_retired(&self, p: usize) -> bool {
         p >= self.maxprocs.load(Ordering::Relaxed)
     }
 
-    /// A P that the caller holds and its word does not name.
+    /// `idle::rest_p`: a P that the caller holds and its word does not name.
     fn put_down(&self, p: usize) {
         self.world.use_p(p);
+        let mut idle = self.idle.lock().unwrap();
+        if self.is_retired(p) {
+            drop(idle);
+            self.stop(p);
+        } else {
+            idle.push(&self.sleep, self.procs[p]);
+        }
+    }
+
+    /// `idle::stop`.
+    fn stop(&self, p: usize) {
+        self.world.use_p(p);
+        let work = self.procs[p].work.swap(0, Ordering::Relaxed);
+        self.global.fetch_add(work, Ordering::Relaxed);
         let mut idle = self.idle.lock().unwrap();
         let maxprocs = self.maxprocs.load(Ordering::Relaxed);
         idle.push_or_stop(&self.sleep, maxprocs, self.procs[p]);
@@ -138,6 +160,8 @@ impl Machine {
         }
         for p in self.procs.iter().filter(|p| p.link.is_stopped()) {
             assert!(self.is_retired(p.index), "it takes part, and stands still");
+            let work = p.work.load(Ordering::Relaxed);
+            assert_eq!(work, 0, "it waits where nobody comes");
             found[p.index] += 1;
         }
         let mut counted = self.sleep.idle_now();
@@ -148,6 +172,10 @@ impl Machine {
         }
         assert_eq!(counted, 0);
         assert_eq!(found, [1, 1], "each is in one place");
+        let queued = |p: &&Proc| p.work.load(Ordering::Relaxed);
+        let queued: usize = self.procs.iter().map(|p| queued(&p)).sum();
+        let global = self.global.load(Ordering::Relaxed);
+        assert_eq!(global + queued, 2, "nothing is lost");
     }
 }
 

@@ -314,10 +314,14 @@ fn release_p(inside: &mut Inside, m: &'static M) {
 /// on its behalf: it may have work in its queue, and somebody must watch the
 /// netpoll and the timers.
 pub(super) fn rest_p(inside: &mut Inside, p: &'static P) {
-    if p.index < lists::procs() {
-        // `maxprocs` may have changed since we looked.
-        lists::lock(inside).push_idle_or_stop(p);
-    } else {
+    let mut lists = lists::lock(inside);
+    // Under the lock, under which `maxprocs` changes.
+    let takes_part = p.index < lists::procs();
+    if takes_part {
+        lists.push_idle(p);
+    }
+    drop(lists);
+    if !takes_part {
         stop(inside, p);
     }
     let unwatched = !lists::lock(inside).has_poller();
@@ -351,11 +355,11 @@ pub(crate) fn give_to_bound(inside: &mut Inside, m: &'static M, p: &'static P) -
     true
 }
 
-/// A P beyond `maxprocs`, which nobody owns, stops: what is in its queue goes to
+/// A P beyond `maxprocs`, which the caller holds, stops: what is in its queue goes to
 /// the global one. Its timers stay where they are; everybody looks at the
 /// heaps of all Ps. The caller looks for work afterwards: there may be an idle
 /// P that nobody was woken for.
-fn stop(inside: &mut Inside, p: &'static P) {
+pub(super) fn stop(inside: &mut Inside, p: &'static P) {
     let mut rest = GList::new();
     if let Some(g) = p.queue.take_next() {
         rest.push(g);
@@ -404,13 +408,16 @@ pub(crate) fn rest(inside: &mut Inside, m: &'static M) {
     // SAFETY: null or a P.
     let p: Option<&'static P> = unsafe { m.p.get().as_ref() };
     let p = match p {
-        // It was to stop when its M saw it, and takes part again.
-        Some(p) if p.index < lists::procs() && p.has_work() => return,
         Some(p) => {
+            let takes_part = p.index < lists::procs();
+            if takes_part && p.has_work() {
+                // It was to stop when its M saw it, and takes part again.
+                return;
+            }
             p.token.lay_down(m);
             m.word.disown();
             m.p.set(ptr::null());
-            if p.index < lists::procs() {
+            if takes_part {
                 Some(p)
             } else {
                 stop(inside, p);

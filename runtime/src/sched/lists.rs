@@ -11,7 +11,7 @@ use super::m::{self, M, MList};
 use super::p::P;
 use crate::clock::{self, NEVER, Nanos};
 use crate::lock::{ShortGuard, ShortLock};
-use crate::protocol::idle_set::IdleSet;
+use crate::protocol::idle_set::{Dismissed, IdleSet};
 use crate::protocol::preempted::Preempted;
 use crate::protocol::sleep::Sleep;
 use std::ptr;
@@ -101,15 +101,16 @@ impl Lists {
         self.idle.admit(&SLEEP, p);
     }
 
-    /// A P that nobody owns goes to the idle set, or stops when it is beyond
-    /// `maxprocs`.
+    /// A P that nobody owns, and in whose queue nothing is, goes to the idle set, or stops when it is
+    /// beyond `maxprocs`.
     pub(crate) fn push_idle_or_stop(&mut self, p: &'static P) {
+        debug_assert!(p.index < procs() || !p.has_work(), "nobody comes for it");
         self.idle.push_or_stop(&SLEEP, procs(), p);
     }
 
-    /// The idle Ps beyond `maxprocs` stop.
-    pub(crate) fn dismiss(&mut self) {
-        self.idle.dismiss(&SLEEP, procs());
+    /// Takes the idle Ps beyond `maxprocs` out. The caller has them stop.
+    pub(crate) fn dismiss(&mut self) -> Dismissed<P> {
+        self.idle.dismiss(&SLEEP, procs())
     }
 
     pub(crate) fn push_global(&mut self, g: GRef) {

@@ -161,11 +161,12 @@ fn change_procs(inside: &mut Inside, n: usize, because: Because) -> usize {
     }
     p::use_up_to(n);
     lists::set_procs(n);
-    lists.dismiss();
+    let dismissed = lists.dismiss();
     for p in p::all().skip(before).take(n.saturating_sub(before)) {
         lists.admit(p);
     }
     drop(lists);
+    dismissed.for_each(|p| idle::stop(inside, p));
     for p in p::all() {
         p.call_attention();
         if p.index >= n {
