@@ -22,7 +22,7 @@ pub(crate) trait Place: Sized + 'static {
     fn link(&self) -> &Link<Self>;
 }
 
-/// Under the scheduler's lock.
+/// Under the scheduler's lock, or by who has the P in hand, in a chain of those that were dismissed.
 pub(crate) struct Link<P: 'static> {
     next: Cell<Option<&'static P>>,
     /// It takes no part: not yet, or not any more.

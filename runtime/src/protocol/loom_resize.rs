@@ -3,24 +3,28 @@
 //! One M, which owns the second of two Ps, the first of which is idle. The second is taken out,
 //! and let in again, while the monitor takes it, the M puts it down, and the handler parks the M.
 //! In the end each P is in one place, and in the right one, and its work is where somebody comes.
+//!
+//! And of two who change it at once, of three Ps that are idle.
 
 use super::atomic::{AtomicUsize, Ordering};
 use super::idle_set::{IdleSet, Link, Place};
 use super::loom_owner::{World, check};
 use super::mword::State;
 use super::sleep::Sleep;
+use loom::cell::UnsafeCell;
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
-/// What the set keeps of a P; its data is in [`World`].
+/// What the set keeps of a P, and its queue; its other data is in [`World`].
 struct Proc {
     index: usize,
     link: Link<Proc>,
-    /// How much is in its queue.
-    work: AtomicUsize,
+    /// How much is in its queue. Its holder's.
+    work: UnsafeCell<usize>,
 }
 
-// SAFETY: the link is touched under the lock of the set only.
+// SAFETY: the link is touched under the lock of the set, or by who took the P out of it; the work
+// by its holder, which loom checks.
 unsafe impl Sync for Proc {}
 
 impl Place for Proc {
@@ -28,15 +32,15 @@ impl Place for Proc {
         self.index
     }
 
-    fn link(&self) -> &Link<Proc> {
+    fn link(&self) -> &Link<Self> {
         &self.link
     }
 }
 
-struct Machine {
-    world: Arc<World>,
+/// The Ps, each with a piece of work in its queue.
+struct Procs {
     /// For ever, as the real ones; a model's run is short.
-    procs: [&'static Proc; 2],
+    all: Vec<&'static Proc>,
     maxprocs: AtomicUsize,
     sleep: Sleep,
     idle: Mutex<IdleSet<Proc>>,
@@ -44,30 +48,28 @@ struct Machine {
     global: AtomicUsize,
 }
 
-impl Machine {
-    fn new() -> Arc<Machine> {
-        let procs = [0, 1].map(|index| -> &'static Proc {
+impl Procs {
+    /// So many, and all idle.
+    fn new(n: usize) -> Procs {
+        let proc = |index| -> &'static Proc {
             Box::leak(Box::new(Proc {
                 index,
                 link: Link::new(),
-                work: AtomicUsize::new(1),
+                work: UnsafeCell::new(1),
             }))
-        });
-        let machine = Machine {
-            world: World::owning(1),
-            procs,
-            maxprocs: AtomicUsize::new(2),
+        };
+        let procs = Procs {
+            all: (0..n).map(proc).collect(),
+            maxprocs: AtomicUsize::new(n),
             sleep: Sleep::new(),
             idle: Mutex::new(IdleSet::new()),
             global: AtomicUsize::new(0),
         };
         {
-            let mut idle = machine.idle.lock().unwrap();
-            procs.iter().for_each(|p| idle.admit(&machine.sleep, p));
-            // The last to come is the first to go: the one that the M owns.
-            assert_eq!(idle.pop(&machine.sleep).map(|p| p.index), Some(1));
+            let mut idle = procs.idle.lock().unwrap();
+            procs.all.iter().for_each(|p| idle.admit(&procs.sleep, p));
         }
-        Arc::new(machine)
+        procs
     }
 
     /// `start::change_procs`.
@@ -76,12 +78,7 @@ impl Machine {
         let before = self.maxprocs.load(Ordering::Relaxed);
         self.maxprocs.store(n, Ordering::Relaxed);
         let dismissed = idle.dismiss(&self.sleep, n);
-        for p in self
-            .procs
-            .iter()
-            .skip(before)
-            .take(n.saturating_sub(before))
-        {
+        for p in self.all.iter().skip(before).take(n.saturating_sub(before)) {
             idle.admit(&self.sleep, p);
         }
         drop(idle);
@@ -92,30 +89,88 @@ impl Machine {
         p >= self.maxprocs.load(Ordering::Relaxed)
     }
 
-    /// `idle::rest_p`: a P that the caller holds and its word does not name.
+    /// `idle::rest_p`: a P that the caller holds.
     fn put_down(&self, p: usize) {
-        self.world.use_p(p);
         let mut idle = self.idle.lock().unwrap();
         if self.is_retired(p) {
             drop(idle);
             self.stop(p);
         } else {
-            idle.push(&self.sleep, self.procs[p]);
+            idle.push(&self.sleep, self.all[p]);
         }
     }
 
     /// `idle::stop`.
     fn stop(&self, p: usize) {
-        self.world.use_p(p);
-        let work = self.procs[p].work.swap(0, Ordering::Relaxed);
+        // SAFETY: the caller holds it, and loom checks that nobody else does.
+        let work = self.all[p]
+            .work
+            .with_mut(|work| unsafe { std::mem::take(&mut *work) });
         self.global.fetch_add(work, Ordering::Relaxed);
         let mut idle = self.idle.lock().unwrap();
         let maxprocs = self.maxprocs.load(Ordering::Relaxed);
-        idle.push_or_stop(&self.sleep, maxprocs, self.procs[p]);
+        idle.push_or_stop(&self.sleep, maxprocs, self.all[p]);
     }
 
     fn take_idle(&self) -> Option<usize> {
-        let p = self.idle.lock().unwrap().pop(&self.sleep)?.index;
+        Some(self.idle.lock().unwrap().pop(&self.sleep)?.index)
+    }
+
+    /// Nobody moves any more: each P is in its place, and in no other, but for the one that is `owned`.
+    fn everything_is_in_its_place(&self, owned: Option<usize>) {
+        let mut found = vec![0; self.all.len()];
+        if let Some(p) = owned {
+            found[p] += 1;
+        }
+        // SAFETY: nobody holds it any more.
+        let queued = |p: &Proc| p.work.with(|work| unsafe { *work });
+        for p in self.all.iter().filter(|p| p.link.is_stopped()) {
+            assert!(self.is_retired(p.index), "it takes part, and stands still");
+            assert_eq!(queued(p), 0, "it waits where nobody comes");
+            found[p.index] += 1;
+        }
+        let mut idle = self.idle.lock().unwrap();
+        let mut counted = self.sleep.idle_now();
+        while let Some(p) = idle.pop(&self.sleep) {
+            assert!(!self.is_retired(p.index), "it is idle, and takes no part");
+            found[p.index] += 1;
+            counted -= 1;
+        }
+        assert_eq!(counted, 0);
+        assert!(
+            found.iter().all(|places| *places == 1),
+            "each is in one place: {found:?}"
+        );
+        let queued: usize = self.all.iter().map(|p| queued(p)).sum();
+        let global = self.global.load(Ordering::Relaxed);
+        assert_eq!(global + queued, self.all.len(), "nothing is lost");
+    }
+}
+
+struct Machine {
+    world: Arc<World>,
+    procs: Procs,
+}
+
+impl Machine {
+    fn new() -> Arc<Machine> {
+        let machine = Machine {
+            world: World::owning(1),
+            procs: Procs::new(2),
+        };
+        // The last to come is the first to go: the one that the M owns.
+        assert_eq!(machine.procs.take_idle(), Some(1));
+        Arc::new(machine)
+    }
+
+    /// A P that the caller holds and its word does not name.
+    fn put_down(&self, p: usize) {
+        self.world.use_p(p);
+        self.procs.put_down(p);
+    }
+
+    fn take_idle(&self) -> Option<usize> {
+        let p = self.procs.take_idle()?;
         self.world.use_p(p);
         Some(p)
     }
@@ -124,7 +179,7 @@ impl Machine {
     fn rob(&self) {
         let Some(p) = self.world.steal() else { return };
         self.world.use_p(p);
-        if self.is_retired(p) || !self.world.give(Some(p)) {
+        if self.procs.is_retired(p) || !self.world.give(Some(p)) {
             self.put_down(p);
         }
     }
@@ -141,7 +196,7 @@ impl Machine {
         });
         if let Some(p) = mine {
             self.world.use_p(p);
-            if self.is_retired(p) {
+            if self.procs.is_retired(p) {
                 self.world.word.disown();
                 self.put_down(p);
             }
@@ -150,32 +205,10 @@ impl Machine {
         handler_at == 1 && self.world.handler()
     }
 
-    /// Nobody moves any more: each P is in its place, and in no other.
     fn everything_is_in_its_place(&self) {
-        let mut found = [0; 2];
-        let mut idle = self.idle.lock().unwrap();
-        assert!(!matches!(self.world.word.load().state(), State::Pending));
-        if let Some(p) = self.world.word.load().owned_p() {
-            found[p] += 1;
-        }
-        for p in self.procs.iter().filter(|p| p.link.is_stopped()) {
-            assert!(self.is_retired(p.index), "it takes part, and stands still");
-            let work = p.work.load(Ordering::Relaxed);
-            assert_eq!(work, 0, "it waits where nobody comes");
-            found[p.index] += 1;
-        }
-        let mut counted = self.sleep.idle_now();
-        while let Some(p) = idle.pop(&self.sleep) {
-            assert!(!self.is_retired(p.index), "it is idle, and takes no part");
-            found[p.index] += 1;
-            counted -= 1;
-        }
-        assert_eq!(counted, 0);
-        assert_eq!(found, [1, 1], "each is in one place");
-        let queued = |p: &&Proc| p.work.load(Ordering::Relaxed);
-        let queued: usize = self.procs.iter().map(|p| queued(&p)).sum();
-        let global = self.global.load(Ordering::Relaxed);
-        assert_eq!(global + queued, 2, "nothing is lost");
+        let word = self.world.word.load();
+        assert!(!matches!(word.state(), State::Pending));
+        self.procs.everything_is_in_its_place(word.owned_p());
     }
 }
 
@@ -191,9 +224,9 @@ fn loom_l10_a_p_that_is_taken_out_and_let_in_again_is_in_one_place() {
             let resizer = {
                 let machine = machine.clone();
                 thread::spawn(move || {
-                    machine.resize(1);
+                    machine.procs.resize(1);
                     if sizes == 2 {
-                        machine.resize(2);
+                        machine.procs.resize(2);
                     }
                 })
             };
@@ -211,6 +244,25 @@ fn loom_l10_a_p_that_is_taken_out_and_let_in_again_is_in_one_place() {
                 machine.world.use_p(p);
             }
             machine.everything_is_in_its_place();
+        });
+    }
+}
+
+#[test]
+fn loom_l10_two_who_change_their_number_leave_each_p_in_one_place() {
+    for first in [1, 2] {
+        check(3, move || {
+            let procs = Arc::new(Procs::new(3));
+            let other = {
+                let procs = procs.clone();
+                thread::spawn(move || {
+                    procs.resize(first);
+                    procs.resize(3);
+                })
+            };
+            procs.resize(1);
+            other.join().unwrap();
+            procs.everything_is_in_its_place(None);
         });
     }
 }

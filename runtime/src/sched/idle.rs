@@ -314,14 +314,7 @@ fn release_p(inside: &mut Inside, m: &'static M) {
 /// on its behalf: it may have work in its queue, and somebody must watch the
 /// netpoll and the timers.
 pub(super) fn rest_p(inside: &mut Inside, p: &'static P) {
-    let mut lists = lists::lock(inside);
-    // Under the lock, under which `maxprocs` changes.
-    let takes_part = p.index < lists::procs();
-    if takes_part {
-        lists.push_idle(p);
-    }
-    drop(lists);
-    if !takes_part {
+    if !lists::lock(inside).try_push_idle(p) {
         stop(inside, p);
     }
     let unwatched = !lists::lock(inside).has_poller();
@@ -407,29 +400,24 @@ pub(crate) fn rest(inside: &mut Inside, m: &'static M) {
     }
     // SAFETY: null or a P.
     let p: Option<&'static P> = unsafe { m.p.get().as_ref() };
-    let p = match p {
-        Some(p) => {
-            let takes_part = p.index < lists::procs();
-            if takes_part && p.has_work() {
-                // It was to stop when its M saw it, and takes part again.
-                return;
-            }
-            p.token.lay_down(m);
-            m.word.disown();
-            m.p.set(ptr::null());
-            if takes_part {
-                Some(p)
-            } else {
-                stop(inside, p);
-                None
-            }
-        }
-        None => None,
-    };
-    let mut lists = lists::lock(inside);
     if let Some(p) = p {
-        // Its queue is empty, so it may also stop here.
-        lists.push_idle_or_stop(p);
+        if p.index < lists::procs() && p.has_work() {
+            // It was to stop when its M saw it, and takes part again.
+            return;
+        }
+        p.token.lay_down(m);
+        m.word.disown();
+        m.p.set(ptr::null());
+    }
+    let mut lists = lists::lock(inside);
+    if let Some(p) = p
+        && !lists.try_push_idle(p)
+    {
+        drop(lists);
+        stop(inside, p);
+        // Not every way from here looks for what it left.
+        wake_for_work(inside);
+        lists = lists::lock(inside);
     }
     if m.home.waits() {
         return wait_for_home(inside, lists, m);

@@ -101,8 +101,18 @@ impl Lists {
         self.idle.admit(&SLEEP, p);
     }
 
-    /// A P that nobody owns, and in whose queue nothing is, goes to the idle set, or stops when it is
-    /// beyond `maxprocs`.
+    /// Puts a P that nobody owns into the idle set. False: it is beyond `maxprocs`, and to be emptied
+    /// first.
+    pub(crate) fn try_push_idle(&mut self, p: &'static P) -> bool {
+        let takes_part = p.index < procs();
+        if takes_part {
+            self.push_idle(p);
+        }
+        takes_part
+    }
+
+    /// A P that nobody owns, and that is empty, goes to the idle set, or stops when it is beyond
+    /// `maxprocs`.
     pub(crate) fn push_idle_or_stop(&mut self, p: &'static P) {
         debug_assert!(p.index < procs() || !p.has_work(), "nobody comes for it");
         self.idle.push_or_stop(&SLEEP, procs(), p);

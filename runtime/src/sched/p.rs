@@ -55,7 +55,7 @@ pub(crate) struct P {
     /// How much of its time may be spent on wake-up preemption, in ns, and when
     /// that was reckoned. The monitor's alone.
     pub(crate) budget: Cell<(u64, u64)>,
-    /// Among the idle ones, or those that take no part. Under the scheduler's lock.
+    /// Among the idle ones, or those that take no part (`protocol/idle_set.rs`).
     idle: Link<P>,
 
     /// What others may touch.

@@ -51,7 +51,7 @@ static PATIENT_UNTIL: AtomicU64 = AtomicU64::new(0);
 /// One to run, the rest of the loot in the own queue. None: there is nothing,
 /// or enough others search.
 pub(crate) fn search(inside: &mut Inside, m: &'static M, p: &'static P) -> Option<GRef> {
-    // Of all Ps ever made: one that had to stop may have left work behind.
+    // Of all Ps ever made: one that is to stop may have work while its M computes.
     if p::count() == 1 {
         return None;
     }

@@ -133,7 +133,9 @@ impl Batch {
             } else {
                 FROM_BLOCKED.fetch_add(1, Ordering::Relaxed);
             }
-            hand_over(inside, p, std::mem::take(&mut urgent), now);
+            // One that is to stop serves nobody.
+            let serves = p.index < lists::procs() && std::mem::take(&mut urgent);
+            hand_over(inside, p, serves, now);
         }
         urgent
     }
