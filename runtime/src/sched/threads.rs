@@ -28,8 +28,9 @@ use std::thread;
 static WANTED: AtomicU32 = AtomicU32::new(0);
 /// Threads there are, or that are being made.
 static THREADS: Mutex<usize> = Mutex::new(0);
-/// The same without those that are being made: for who may not wait.
-static MADE: AtomicUsize = AtomicUsize::new(0);
+/// The same without those that are being made: for who may not wait. Each counts itself, before it rests
+/// for the first time: never do more rest than there are.
+static UP: AtomicUsize = AtomicUsize::new(0);
 /// Being made, and not yet among those that can be given a P.
 static STARTING: AtomicUsize = AtomicUsize::new(0);
 
@@ -46,7 +47,7 @@ pub(super) fn are_refused() -> bool {
 
 /// How many threads there are.
 pub(crate) fn count() -> usize {
-    MADE.load(Ordering::Relaxed)
+    UP.load(Ordering::Relaxed)
 }
 
 /// Asks for one more M, unless one has been asked for or would be refused: then the
@@ -128,7 +129,6 @@ fn make_machine() -> io::Result<()> {
     match made {
         Ok(_) => {
             *threads += 1;
-            MADE.store(*threads, Ordering::Relaxed);
             Ok(())
         }
         Err(e) => {
@@ -150,6 +150,7 @@ fn machine(m: &'static M) {
     deferral::prepare_thread();
     tls::set_current(m);
     m::enroll(m);
+    UP.fetch_add(1, Ordering::Relaxed);
     if handlers_run_on.is_ok() {
         sys::unblock_signal();
     } else {
@@ -162,9 +163,9 @@ fn machine(m: &'static M) {
     // destructors of its thread-locals.
     std::mem::forget(never_unwinds);
     context::leave_thread();
+    UP.fetch_sub(1, Ordering::Relaxed);
     let mut threads = THREADS.lock().unwrap_or_else(|e| e.into_inner());
     *threads -= 1;
-    MADE.store(*threads, Ordering::Relaxed);
     m::give_slot_back(m);
 }
 
