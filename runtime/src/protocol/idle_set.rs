@@ -77,18 +77,25 @@ impl<P: Place> IdleSet<P> {
         }
     }
 
+    /// Puts a P that nobody owns here. False: it is beyond `procs`, and to be emptied first.
+    #[must_use]
+    pub(crate) fn try_push(&mut self, sleep: &Sleep, procs: usize, p: &'static P) -> bool {
+        let takes_part = p.index() < procs;
+        if takes_part {
+            self.push(sleep, p);
+        }
+        takes_part
+    }
+
     /// A P that nobody owns, and in whose queue nothing is, comes here, or stops when it is beyond
     /// `procs`.
     pub(crate) fn push_or_stop(&mut self, sleep: &Sleep, procs: usize, p: &'static P) {
-        if p.index() < procs {
-            self.push(sleep, p);
-        } else {
+        if !self.try_push(sleep, procs, p) {
             p.link().stopped.set(true);
         }
     }
 
     /// Takes out those beyond `procs`: they are the caller's, who empties them and puts them down.
-    #[must_use]
     pub(crate) fn dismiss(&mut self, sleep: &Sleep, procs: usize) -> Dismissed<P> {
         let (mut rest, mut dismissed) = (self.first.take(), None);
         while let Some(p) = rest {
@@ -107,6 +114,7 @@ impl<P: Place> IdleSet<P> {
 }
 
 /// Ps that are in the caller's hand.
+#[must_use = "they are nowhere else"]
 pub(crate) struct Dismissed<P: 'static>(Option<&'static P>);
 
 impl<P: Place> Iterator for Dismissed<P> {

@@ -92,11 +92,11 @@ impl Procs {
     /// `idle::rest_p`: a P that the caller holds.
     fn put_down(&self, p: usize) {
         let mut idle = self.idle.lock().unwrap();
-        if self.is_retired(p) {
-            drop(idle);
+        let maxprocs = self.maxprocs.load(Ordering::Relaxed);
+        let takes_part = idle.try_push(&self.sleep, maxprocs, self.all[p]);
+        drop(idle);
+        if !takes_part {
             self.stop(p);
-        } else {
-            idle.push(&self.sleep, self.all[p]);
         }
     }
 

@@ -103,12 +103,9 @@ impl Lists {
 
     /// Puts a P that nobody owns into the idle set. False: it is beyond `maxprocs`, and to be emptied
     /// first.
+    #[must_use]
     pub(crate) fn try_push_idle(&mut self, p: &'static P) -> bool {
-        let takes_part = p.index < procs();
-        if takes_part {
-            self.push_idle(p);
-        }
-        takes_part
+        self.idle.try_push(&SLEEP, procs(), p)
     }
 
     /// A P that nobody owns, and that is empty, goes to the idle set, or stops when it is beyond

@@ -133,9 +133,7 @@ impl Batch {
             } else {
                 FROM_BLOCKED.fetch_add(1, Ordering::Relaxed);
             }
-            // One that is to stop serves nobody.
-            let serves = p.index < lists::procs() && std::mem::take(&mut urgent);
-            hand_over(inside, p, serves, now);
+            hand_over(inside, p, &mut urgent, now);
         }
         urgent
     }
@@ -152,11 +150,13 @@ fn complain() {
     });
 }
 
-/// Gives `p`, which is the monitor's, to whoever should run on it.
-fn hand_over(inside: &mut Inside, p: &'static P, urgent: bool, now: Nanos) {
+/// Gives `p`, which is the monitor's, to whoever should run on it. `urgent`: for what was just woken,
+/// which is served then, unless `p` is to stop.
+fn hand_over(inside: &mut Inside, p: &'static P, urgent: &mut bool, now: Nanos) {
     if p.index >= lists::procs() {
         return idle::rest_p(inside, p);
     }
+    let urgent = std::mem::take(urgent);
     let mut lists = lists::lock(inside);
     lists.drain_preempted();
     let queued = p.has_work() || lists::global_len() != 0;
