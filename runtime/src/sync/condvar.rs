@@ -184,16 +184,21 @@ impl Condvar {
     /// Whether a notification came before `deadline`. The mutex is locked again.
     fn wait_until<T: ?Sized>(&self, guard: &MutexGuard<'_, T>, deadline: Nanos) -> bool {
         let mutex = guard.raw();
-        // In `no_park` here, where the mutex is locked: its guard unlocks it.
-        Inside::enter().refuses();
+        // One stay from here to the park: a waker that leaves a second time counts as one that
+        // computes on, and its wakee goes to another P.
+        let mut inside = Inside::enter();
+        if inside.refuses() {
+            // Leaving panics: here, where the mutex is locked, because its guard unlocks it.
+            return false;
+        }
         if deadline != NEVER && deadline <= clock::now() {
+            drop(inside);
             // Whoever waits for the mutex gets a chance, as it would otherwise.
             mutex.unlock();
             mutex.lock();
             return false;
         }
         let reason = WaitReason::CondWait;
-        let mut inside = Inside::enter();
         let mut queue = self.queue.lock(&inside);
         let waiter = inside.prepare(reason);
         let record = Record::single(waiter, NOWHERE);
