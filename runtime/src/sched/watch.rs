@@ -41,6 +41,8 @@ pub(crate) struct Watch {
     inside: Cell<bool>,
     /// Looks since then that saw the same.
     stills: Cell<u32>,
+    /// The last of them that asked the OS saw it blocked.
+    seen_blocked: Cell<bool>,
     /// Since when it is where it is, in or out, and owns what it owns.
     since: Cell<Nanos>,
     /// Of the goroutine that runs: when it was first seen, and the thread's clock then.
@@ -97,6 +99,7 @@ impl Watch {
         }
         self.since.set(now);
         self.stills.set(0);
+        self.seen_blocked.set(false);
         false
     }
 }
@@ -168,11 +171,15 @@ impl Monitor {
             ThreadState::Unknown if watch.pauses.has_computed(m) => ThreadState::Running,
             state => state,
         };
+        let was_blocked = watch.seen_blocked.replace(state == ThreadState::Blocked);
         let (computes, early) = match state {
             ThreadState::Blocked => {
                 let early = for_how_long < BLOCKED_AFTER;
-                // Who blocks loses nothing with its P.
-                if early && !urgent && !forced {
+                // Who blocks loses nothing with its P. But one look is not enough: a thread that
+                // waited for a CPU for long may be in a short wait of the kernel's just now, or
+                // about to run again where the whole process was stopped.
+                if !(urgent || forced) && (early || !was_blocked) {
+                    self.look_again |= !early;
                     return;
                 }
                 (false, early && urgent)
