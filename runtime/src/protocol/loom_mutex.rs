@@ -114,6 +114,48 @@ impl Lock {
         locked
     }
 
+    /// In the place of one that was woken, if one was: competes, and waits again (or gives up)
+    /// when somebody else was first. True: one less waits.
+    fn compete(&self, gives_up: bool) -> bool {
+        let mut woken = self.woken.load(Ordering::Relaxed);
+        while woken > 0 {
+            match self.woken.compare_exchange(
+                woken,
+                woken - 1,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return self.compete_woken(gives_up),
+                Err(now) => woken = now,
+            }
+        }
+        false
+    }
+
+    /// As `sync/mutex/raw.rs` does it.
+    fn compete_woken(&self, gives_up: bool) -> bool {
+        loop {
+            let mut queue = self.queue.lock().unwrap();
+            if self.word.try_lock_woken() {
+                drop(queue);
+                self.work();
+                self.unlock();
+                return true;
+            }
+            if gives_up {
+                if self.word.woken_gives_up() {
+                    self.wake_one(&mut queue);
+                }
+                return true;
+            }
+            if self.word.share(|| fence(Ordering::SeqCst)) || !self.word.announce(true, false) {
+                continue;
+            }
+            *queue += 1;
+            return false;
+        }
+    }
+
     /// All who had it have unlocked: all who wait go on, one after the other.
     fn drain(&self, waiting: usize) {
         for n in 0..waiting {
@@ -173,4 +215,35 @@ fn loom_mutex_becomes_plain_again_beside_an_unlock_that_is_late() {
 #[test]
 fn loom_mutex_shared_wakes_its_waiters() {
     run(3, Lock::new, &[1, 1, 1]);
+}
+
+/// Two come, and one that was woken competes with them or gives up: nobody is forgotten by an
+/// unlock that leaves the waking to it.
+fn run_with_a_woken_one(gives_up: bool) {
+    check(3, move || {
+        let lock = Arc::new(Lock::new());
+        // One has it, and two wait.
+        assert!(lock.lock_or_wait());
+        assert!(!lock.lock_or_wait() && !lock.lock_or_wait());
+        lock.unlock();
+        let handles: [_; 2] = [false, true].map(|is_woken| {
+            let lock = lock.clone();
+            thread::spawn(move || match is_woken {
+                true => usize::from(lock.compete(gives_up)),
+                false => usize::from(lock.lock_work_unlock()),
+            })
+        });
+        let [came, done] = handles.map(|h| h.join().unwrap());
+        lock.drain(2 + (1 - came) - done);
+    });
+}
+
+#[test]
+fn loom_mutex_a_woken_one_competes() {
+    run_with_a_woken_one(false);
+}
+
+#[test]
+fn loom_mutex_a_woken_one_gives_up() {
+    run_with_a_woken_one(true);
 }

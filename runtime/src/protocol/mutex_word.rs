@@ -10,7 +10,10 @@
 //! | QUEUED | a waiter, under the queue's lock | the queue is not empty |
 //!
 //! *Shared*: locking and unlocking are one compare-and-swap each. A waiter sets QUEUED and sees
-//! LOCKED in one step, so the unlock comes after it, sees QUEUED, and wakes.
+//! LOCKED in one step, so the unlock comes after it, sees QUEUED, and wakes: under the queue's lock,
+//! unless WOKEN is set too. Who takes WOKEN back without taking the mutex sees in that step whether
+//! it is still LOCKED; so the unlock that left the waking to it comes before, and is seen, or comes
+//! after, fails, and wakes.
 //!
 //! *Plain*: unlocking is a store, which costs half as much as a lock and unlock do otherwise. The
 //! word is LOCKED or 0 then. A store does not see whether somebody waits, so before the first waiter
@@ -171,12 +174,18 @@ impl MutexWord {
         // Before it is given up: the next holder counts as well. A waiter that begins to wait
         // meanwhile, and whose zero we write over, is seen below.
         self.plain.store(quiet + 1, Ordering::Relaxed);
-        match self
-            .word
-            .compare_exchange(LOCKED, 0, Ordering::Release, Ordering::Relaxed)
-        {
-            Ok(_) => Unlock::Done,
-            Err(_) => Unlock::Queued,
+        let mut word = LOCKED;
+        loop {
+            let next = word & !LOCKED;
+            match self
+                .word
+                .compare_exchange(word, next, Ordering::Release, Ordering::Relaxed)
+            {
+                Ok(_) => return Unlock::Done,
+                // Somebody is awake already, and looks whether it is free.
+                Err(now) if now & (WOKEN | STARVING) == WOKEN => word = now,
+                Err(_) => return Unlock::Queued,
+            }
         }
     }
 
