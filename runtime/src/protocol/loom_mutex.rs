@@ -65,12 +65,12 @@ impl Lock {
     fn unlock(&self) {
         loop {
             let unlock = self.word.unlock();
-            if unlock == Unlock::Done {
+            if unlock.is_over() {
                 return;
             }
             let mut queue = self.queue.lock().unwrap();
             match unlock {
-                Unlock::Done => unreachable!(),
+                Unlock::Done | Unlock::Left => unreachable!(),
                 Unlock::Quiet => {
                     self.word.make_plain(*queue == 0);
                     continue;
@@ -112,6 +112,19 @@ impl Lock {
             self.unlock();
         }
         locked
+    }
+
+    /// The deadline of one in the queue, if there is one. True: one less waits.
+    fn time_out(&self) -> bool {
+        let mut queue = self.queue.lock().unwrap();
+        let there_is_one = *queue > 0;
+        if there_is_one {
+            *queue -= 1;
+            if *queue == 0 {
+                self.word.queue_is_empty();
+            }
+        }
+        there_is_one
     }
 
     /// In the place of one that was woken, if one was: competes, and waits again (or gives up)
@@ -217,33 +230,41 @@ fn loom_mutex_shared_wakes_its_waiters() {
     run(3, Lock::new, &[1, 1, 1]);
 }
 
-/// Two come, and one that was woken competes with them or gives up: nobody is forgotten by an
-/// unlock that leaves the waking to it.
-fn run_with_a_woken_one(gives_up: bool) {
+/// One comes, and one that was woken competes with it or gives up, while another in the queue
+/// may give up too: nobody is forgotten by an unlock that leaves the waking to the woken one.
+fn run_with_a_woken_one(gives_up: bool, times_out: bool) {
     check(3, move || {
         let lock = Arc::new(Lock::new());
         // One has it, and two wait.
         assert!(lock.lock_or_wait());
         assert!(!lock.lock_or_wait() && !lock.lock_or_wait());
         lock.unlock();
-        let handles: [_; 2] = [false, true].map(|is_woken| {
+        let spawn = |f: fn(&Lock, bool) -> bool, how: bool| {
             let lock = lock.clone();
-            thread::spawn(move || match is_woken {
-                true => usize::from(lock.compete(gives_up)),
-                false => usize::from(lock.lock_work_unlock()),
-            })
-        });
-        let [came, done] = handles.map(|h| h.join().unwrap());
-        lock.drain(2 + (1 - came) - done);
+            thread::spawn(move || usize::from(f(&lock, how)))
+        };
+        let comes = spawn(|lock, _| lock.lock_work_unlock(), false);
+        let woken = spawn(Lock::compete, gives_up);
+        let left = match times_out {
+            true => spawn(|lock, _| lock.time_out(), false).join().unwrap(),
+            false => 0,
+        };
+        let (came, done) = (comes.join().unwrap(), woken.join().unwrap());
+        lock.drain(2 + (1 - came) - done - left);
     });
 }
 
 #[test]
 fn loom_mutex_a_woken_one_competes() {
-    run_with_a_woken_one(false);
+    run_with_a_woken_one(false, false);
 }
 
 #[test]
 fn loom_mutex_a_woken_one_gives_up() {
-    run_with_a_woken_one(true);
+    run_with_a_woken_one(true, false);
+}
+
+#[test]
+fn loom_mutex_a_woken_one_competes_beside_one_that_gives_up() {
+    run_with_a_woken_one(false, true);
 }

@@ -63,6 +63,8 @@ const PLAIN: u32 = u32::MAX;
 pub(crate) enum Unlock {
     /// That is all.
     Done,
+    /// So here, and whoever waits has been woken already, and is left to compete.
+    Left,
     /// It is free, but somebody began to wait: `unlocked_beside_waiter`, under the queue's lock.
     Waited,
     /// It is still locked, and somebody waits: under the queue's lock, `hands_over` or
@@ -71,6 +73,13 @@ pub(crate) enum Unlock {
     /// It is still locked, and has been quiet for long: under the queue's lock, if that is empty,
     /// `make_plain`; then again.
     Quiet,
+}
+
+impl Unlock {
+    /// Whether there is nothing to do under the queue's lock.
+    pub(crate) fn is_over(self) -> bool {
+        matches!(self, Unlock::Done | Unlock::Left)
+    }
 }
 
 /// See the module.
@@ -116,6 +125,7 @@ impl MutexWord {
 
     /// `try_lock` of a waiter that was woken: no other is.
     pub(crate) fn try_lock_woken(&self) -> bool {
+        self.check(WOKEN, true);
         self.take(WOKEN)
     }
 
@@ -181,9 +191,10 @@ impl MutexWord {
                 .word
                 .compare_exchange(word, next, Ordering::Release, Ordering::Relaxed)
             {
-                Ok(_) => return Unlock::Done,
-                // Somebody is awake already, and looks whether it is free.
-                Err(now) if now & (WOKEN | STARVING) == WOKEN => word = now,
+                Ok(_) if word == LOCKED => return Unlock::Done,
+                Ok(_) => return Unlock::Left,
+                // Nobody waits any more, or somebody is awake already and looks whether it is free.
+                Err(now) if now == LOCKED || now & (WOKEN | STARVING) == WOKEN => word = now,
                 Err(_) => return Unlock::Queued,
             }
         }
@@ -210,10 +221,19 @@ impl MutexWord {
         self.plain.store(plain, Ordering::Relaxed);
     }
 
+    /// One at a time is woken: `bits` are `set`, or clear.
+    fn check(&self, bits: u32, set: bool) {
+        if cfg!(any(loom, debug_assertions)) {
+            let expected = if set { bits } else { 0 };
+            assert_eq!(self.word.load(Ordering::Relaxed) & bits, expected);
+        }
+    }
+
     /// Announces a waiter, unless there is no need to wait. It was woken before (`woken`), and
     /// has lost its patience (`starving`).
     pub(crate) fn announce(&self, woken: bool, starving: bool) -> bool {
         let mine = if woken { WOKEN } else { 0 };
+        self.check(mine, true);
         let mut word = self.word.load(Ordering::Relaxed);
         while word & (LOCKED | STARVING) != 0 {
             let starves = starving && word & LOCKED != 0;
@@ -241,11 +261,13 @@ impl MutexWord {
 
     /// A waiter is about to be woken, to compete.
     pub(crate) fn waiter_is_woken(&self) {
+        self.check(WOKEN, false);
         self.word.fetch_or(WOKEN, Ordering::Relaxed);
     }
 
     /// A woken waiter gives up. True: the next one is to be woken in its place.
     pub(crate) fn woken_gives_up(&self) -> bool {
+        self.check(WOKEN, true);
         self.word.fetch_and(!WOKEN, Ordering::Relaxed) & LOCKED == 0
     }
 

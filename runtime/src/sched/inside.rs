@@ -258,6 +258,15 @@ fn panic_in_no_park() -> ! {
     panic!("goweft: no_park: this call has to wait")
 }
 
+/// Gives way if the monitor asks for it, and lets it know that the goroutine makes calls: for
+/// operations that need not enter, and others wait for. They enter when there are notes: once a tick.
+pub(crate) fn pass_by() {
+    // SAFETY: the thread's own M, or null.
+    if unsafe { tls::current().as_ref() }.is_some_and(|m| m.rt.has_notes()) {
+        drop(Inside::enter());
+    }
+}
+
 /// The goroutine that runs on this thread, without entering: its block is its
 /// own, so this is for what only it may look at.
 pub(crate) fn current_g() -> Option<GRef> {

@@ -59,7 +59,7 @@ mod wakeup;
 mod watch;
 
 pub(crate) use g::GRef;
-pub(crate) use inside::{Inside, current_g, is_inside};
+pub(crate) use inside::{Inside, current_g, is_inside, pass_by};
 pub(crate) use lists::procs;
 pub(crate) use m::count as machines;
 pub(crate) use tls::machine_index;

@@ -10,7 +10,7 @@ use goweft::task::yield_now;
 use goweft_races::{Dice, rounds, watched, with_1_2_and_8_processors};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What goes on under the mutex of the condition variable.
 #[derive(Default)]
@@ -475,6 +475,50 @@ fn a_waiter_is_not_starved_by_a_hog_of_any_lock() {
                     drop(lock.write());
                 }
                 stop.store(true, Ordering::Relaxed);
+            });
+        });
+    });
+}
+
+#[test]
+fn a_waiter_is_not_starved_by_one_that_computes_with_the_mutex() {
+    // Once a waiter is on its way, neither locking nor unlocking enters the runtime; and there is
+    // always one that gives up, so the mutex is never quiet for long.
+    with_1_2_and_8_processors(|| {
+        let (mutex, stop) = (Mutex::new(()), AtomicBool::new(false));
+        let waits = AtomicBool::new(false);
+        watched("computes", || {
+            thread::scope(|threads| {
+                threads.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        drop(mutex.try_lock_for(Duration::from_millis(1)));
+                    }
+                });
+                goweft::scope(|s| {
+                    s.spawn(|| {
+                        while !stop.load(Ordering::Relaxed) {
+                            let (_guard, began) = (mutex.lock(), Instant::now());
+                            if !waits.load(Ordering::Relaxed) {
+                                yield_now();
+                            }
+                            while began.elapsed() < Duration::from_millis(1) {}
+                        }
+                    });
+                    s.spawn(|| {
+                        let began = Instant::now();
+                        for _ in 0..20 {
+                            waits.store(true, Ordering::Relaxed);
+                            let guard = mutex.lock();
+                            waits.store(false, Ordering::Relaxed);
+                            drop(guard);
+                            yield_now();
+                        }
+                        stop.store(true, Ordering::Relaxed);
+                        let took = began.elapsed();
+                        // A slice or two each, on a machine that has other things to do.
+                        assert!(took < Duration::from_secs(10), "{took:?}");
+                    });
+                });
             });
         });
     });

@@ -20,7 +20,7 @@ use crate::channel::wait::{Queue, Record, Verdict, await_verdict};
 use crate::clock::{self, NEVER, Nanos};
 use crate::lock::ShortLock;
 use crate::protocol::mutex_word::{MutexWord, Unlock};
-use crate::sched::{Inside, WaitReason, Waiter};
+use crate::sched::{self, Inside, WaitReason, Waiter};
 use crate::sync::wait::NOWHERE;
 
 /// A waiter that has waited longer makes the mutex starving.
@@ -142,7 +142,7 @@ impl Raw {
         if self.word.try_lock() {
             return true;
         }
-        if crate::sched::procs() == 1 {
+        if sched::procs() == 1 {
             return false;
         }
         for _ in 0..SPINS {
@@ -187,7 +187,7 @@ impl Raw {
     /// As `unlock`, by who is inside already and is about to park.
     pub(in crate::sync) fn unlock_and_stay(&self, inside: &mut Inside) {
         let unlock = self.word.unlock();
-        if unlock != Unlock::Done {
+        if !unlock.is_over() {
             self.unlock_slow(inside, unlock);
         }
     }
@@ -195,6 +195,10 @@ impl Raw {
     #[cold]
     #[inline(never)]
     fn unlock_waited_for(&self, unlock: Unlock) {
+        if unlock == Unlock::Left {
+            // Who waits may need this P, or this thread: here the monitor is heard.
+            return sched::pass_by();
+        }
         let mut inside = Inside::enter();
         if self.unlock_slow(&mut inside, unlock) {
             // It has starved, and everybody else waits for it now.
@@ -206,13 +210,13 @@ impl Raw {
     fn unlock_slow(&self, inside: &mut Inside, unlock: Unlock) -> bool {
         let mut queue = self.queue.lock(inside);
         let (next, handed) = match unlock {
-            Unlock::Done => (None, false),
+            Unlock::Done | Unlock::Left => (None, false),
             Unlock::Quiet => {
                 let plain = queue.is_empty() && sys::has_barrier();
                 self.word.make_plain(plain);
                 drop(queue);
                 let unlock = self.word.unlock();
-                return unlock != Unlock::Done && self.unlock_slow(inside, unlock);
+                return !unlock.is_over() && self.unlock_slow(inside, unlock);
             }
             Unlock::Waited if queue.is_empty() => (None, false),
             Unlock::Waited => match self.word.unlocked_beside_waiter() {
