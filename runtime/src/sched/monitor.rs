@@ -214,11 +214,11 @@ impl Monitor {
         }
         if !self.batch.is_empty() {
             self.batch.limit(takers);
+            // Whoever has the P then may block as well: the first look of two at it.
+            self.look_again |= !self.batch.is_empty();
             self.urgent = self
                 .batch
                 .carry_out(inside, &mut self.files, now, self.urgent);
-            // Whoever has the P now may block as well: the first look of two at it.
-            self.look_again = true;
             // Something may have been queued since.
             self.hurry = true;
         }
@@ -304,7 +304,13 @@ impl Monitor {
             // next tick.)
             until = wakeup::listen(until);
         }
-        wakeup::set_naps_beside_idle(self.planned == LONG && SLEEP.idle_now() != 0);
+        if self.planned == LONG && SLEEP.idle_now() != 0 {
+            wakeup::set_naps_beside_idle(true);
+            // Its waker may have left before it could see that.
+            if p::all().any(|p| p.queue.peek_next().is_some()) {
+                until = until.min(self.now + SHORT);
+            }
+        }
         let left = until.saturating_sub(clock::now());
         if left != 0 {
             bell.wait(netpoll, Some(Duration::from_nanos(left)));

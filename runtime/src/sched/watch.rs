@@ -41,8 +41,8 @@ pub(crate) struct Watch {
     inside: Cell<bool>,
     /// Looks since then that saw the same.
     stills: Cell<u32>,
-    /// The last of them that asked the OS saw it blocked.
-    seen_blocked: Cell<bool>,
+    /// When the first of those looks that saw it blocked, without one between that did not; 0: none.
+    blocked_since: Cell<Nanos>,
     /// Since when it is where it is, in or out, and owns what it owns.
     since: Cell<Nanos>,
     /// Of the goroutine that runs: when it was first seen, and the thread's clock then.
@@ -78,6 +78,18 @@ impl Watch {
         now.saturating_sub(self.slice_since.get())
     }
 
+    /// For how long the OS has said in every look that it blocks; the last one said `state`.
+    fn blocked_for(&self, state: ThreadState, now: Nanos) -> Nanos {
+        if state != ThreadState::Blocked {
+            self.blocked_since.set(0);
+            return 0;
+        }
+        if self.blocked_since.get() == 0 {
+            self.blocked_since.set(now);
+        }
+        now - self.blocked_since.get()
+    }
+
     /// Takes a look in. True: nothing has changed since the last one.
     fn update(&self, m: &'static M, word: Snapshot, look: Look, switches: u64, now: Nanos) -> bool {
         let same_word = self.word.get() == word.bits();
@@ -99,7 +111,7 @@ impl Watch {
         }
         self.since.set(now);
         self.stills.set(0);
-        self.seen_blocked.set(false);
+        self.blocked_since.set(0);
         false
     }
 }
@@ -162,6 +174,7 @@ impl Monitor {
         // Held up by a destructor, outside.
         idle::stop_searching(inside, m);
         if !waits && for_how_long < IDLE_AFTER {
+            watch.blocked_since.set(0);
             return;
         }
         let forced = waits && delay::forces();
@@ -171,14 +184,14 @@ impl Monitor {
             ThreadState::Unknown if watch.pauses.has_computed(m) => ThreadState::Running,
             state => state,
         };
-        let was_blocked = watch.seen_blocked.replace(state == ThreadState::Blocked);
+        let blocked_for = watch.blocked_for(state, now);
         let (computes, early) = match state {
             ThreadState::Blocked => {
                 let early = for_how_long < BLOCKED_AFTER;
                 // Who blocks loses nothing with its P. But one look is not enough: a thread that
                 // waited for a CPU for long may be in a short wait of the kernel's just now, or
                 // about to run again where the whole process was stopped.
-                if !(urgent || forced) && (early || !was_blocked) {
+                if !(urgent || forced) && (early || blocked_for < wakeup::LOOK_AGAIN / 2) {
                     self.look_again |= !early;
                     return;
                 }
