@@ -365,6 +365,116 @@ fn notify_all_wakes_all_who_wait_and_nobody_who_comes_later() {
 }
 
 // Go's sync/cond_test.go TestRace: three steps, each waits for the one before it.
+/// Waits for a notification with a mutex of its own, as one of those in `pair.1`.
+fn wait_with(mutex: &Mutex<usize>, condvar: &Condvar) {
+    let mut waiting = mutex.lock();
+    *waiting += 1;
+    drop(condvar.wait(waiting));
+}
+
+fn until_waiting(mutex: &Mutex<usize>, n: usize) {
+    let deadline = Instant::now() + WATCHDOG;
+    while *mutex.lock() != n {
+        assert!(Instant::now() < deadline, "not all wait");
+        goweft::task::yield_now();
+    }
+}
+
+#[test]
+fn notify_all_wakes_who_wait_with_another_mutex_though_the_first_has_to_wait() {
+    let (held, free, condvar) = (Mutex::new(0), Mutex::new(0), Condvar::new());
+    goweft::scope(|s| {
+        s.spawn(|| wait_with(&held, &condvar));
+        until_waiting(&held, 1);
+        let other = s.spawn(|| wait_with(&free, &condvar));
+        until_waiting(&free, 1);
+        s.spawn(|| wait_with(&held, &condvar));
+        until_waiting(&held, 2);
+        let guard = held.lock();
+        condvar.notify_all();
+        other
+            .join()
+            .expect("it does not need the mutex that is held");
+        drop(guard);
+    });
+}
+
+#[test]
+fn notify_all_wakes_threads_and_goroutines_alike() {
+    let (mutex, condvar) = (Mutex::new(0), Condvar::new());
+    goweft::scope(|s| {
+        thread::scope(|threads| {
+            for n in [1, 4, 7] {
+                let a_thread = threads.spawn(|| wait_with(&mutex, &condvar));
+                until_waiting(&mutex, n);
+                let two = [0, 1].map(|_| s.spawn(|| wait_with(&mutex, &condvar)));
+                until_waiting(&mutex, n + 2);
+                condvar.notify_all();
+                two.into_iter()
+                    .for_each(|one| one.join().expect("it comes back"));
+                a_thread.join().expect("it comes back");
+            }
+        });
+    });
+}
+
+#[test]
+fn who_was_notified_in_time_has_not_timed_out_however_late_its_turn_comes() {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let (mutex, condvar) = (Mutex::new(0), Condvar::new());
+    goweft::scope(|s| {
+        let all: Vec<_> = (0..10)
+            .map(|_| {
+                s.spawn(|| {
+                    let mut waiting = mutex.lock();
+                    *waiting += 1;
+                    condvar.wait_timeout(waiting, PATIENCE).1
+                })
+            })
+            .collect();
+        until_waiting(&mutex, 10);
+        let guard = mutex.lock();
+        condvar.notify_all();
+        // Who comes later is not meant.
+        let late = s.spawn(|| {
+            let guard = mutex.lock();
+            condvar.wait_timeout(guard, SOON).1
+        });
+        // The deadlines of all pass.
+        thread::sleep(PATIENCE + SOON);
+        drop(guard);
+        for one in all {
+            assert!(!one.join().expect("it comes back").timed_out());
+        }
+        assert!(late.join().expect("it comes back").timed_out());
+    });
+}
+
+#[test]
+fn notifications_to_all_that_follow_each_other_wake_all() {
+    const WAITERS: usize = 20;
+    let (rounds, condvar) = (Mutex::new(0), Condvar::new());
+    let come = AtomicUsize::new(0);
+    goweft::scope(|s| {
+        for _ in 0..WAITERS {
+            s.spawn(|| {
+                let mut seen = 0;
+                while seen < 1000 {
+                    let round = condvar.wait_while(rounds.lock(), |round| *round == seen);
+                    seen = *round;
+                }
+                come.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        for _ in 0..1000 {
+            // Most rounds begin before all have had their turn in the last one.
+            *rounds.lock() += 1;
+            condvar.notify_all();
+        }
+    });
+    assert_eq!(come.into_inner(), WAITERS);
+}
+
 #[test]
 fn steps_that_wait_for_each_other_come_through() {
     for _ in 0..100 {

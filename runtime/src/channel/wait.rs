@@ -156,8 +156,8 @@ impl Record {
         self.waiter.set(waiter);
     }
 
-    /// By the owner, before anybody can see the record: somebody else will
-    /// complete it.
+    /// By the owner, before anybody can see the record, or under the lock by who took it out of its
+    /// queue: somebody else will complete it.
     pub(crate) fn hold(&self) {
         self.verdict.store(Verdict::Held as u8, Ordering::Relaxed);
     }

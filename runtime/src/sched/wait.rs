@@ -200,6 +200,18 @@ impl Inside {
         idle::wake_for_work(self);
     }
 
+    /// Whether the caller is a goroutine that any P may go on with after a wait.
+    pub(crate) fn runs_anywhere(&self) -> bool {
+        self.g()
+            .is_some_and(|g| g.bound.load(Ordering::Relaxed).is_null() && !stays(g))
+    }
+
+    /// What was made runnable may be work for more than this P.
+    #[inline]
+    pub(crate) fn wake_another(&mut self) {
+        idle::wake_for_work(self);
+    }
+
     /// Where a woken one goes: `runnext` of this P, its own M, or the global
     /// queue.
     ///

@@ -9,12 +9,21 @@
 //! `waiting` is the length of the queue, to notify nobody for the price of a load. It is
 //! written under the lock. Who reads it without: a waiter that is to be seen was linked before the
 //! mutex was unlocked, and the notifier locked the mutex after that.
+//!
+//! *Turns.* All who wait with one mutex can only go on one after the other. So to notify all of them
+//! wakes the first, and moves the others to `called`; each that has the mutex again wakes the
+//! next of these. (All at once would stand in each other's way at the mutex, on all Ps.) Somebody is
+//! always on the way who will: each notification that adds to `called` wakes one, and who passes
+//! the turn on leaves another in its place. `called` records are held: they wait for
+//! their turn whatever their deadline says, as they would for the mutex.
+//! Turns are for goroutines that any P may run. One that has to wait for a certain thread would
+//! have the others wait too.
 
 use super::mutex::MutexGuard;
 use super::wait::{NOWHERE, release_all};
 use crate::channel::wait::{Queue, Record, Verdict, await_verdict};
 use crate::clock::{self, NEVER, Nanos};
-use crate::lock::ShortLock;
+use crate::lock::{ShortGuard, ShortLock};
 use crate::sched::{Inside, WaitReason};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -47,7 +56,19 @@ use std::time::Duration;
 #[doc(alias = "Cond")]
 pub struct Condvar {
     waiting: AtomicUsize,
-    queue: ShortLock<Queue>,
+    /// The length of `called`, to pass no turn on for the price of a load. Written under the lock.
+    called: AtomicUsize,
+    waiters: ShortLock<Waiters>,
+}
+
+struct Waiters {
+    queue: Queue,
+    /// Notified, and woken one after the other.
+    called: Queue,
+    /// Which mutex the first in the queue unlocked: its address.
+    mutex: usize,
+    /// All in the queue unlocked that one, and run anywhere.
+    alike: bool,
 }
 
 /// Tells whether a wait with a timeout ended by it.
@@ -69,7 +90,13 @@ impl Condvar {
     pub const fn new() -> Condvar {
         Condvar {
             waiting: AtomicUsize::new(0),
-            queue: ShortLock::new(Queue::new()),
+            called: AtomicUsize::new(0),
+            waiters: ShortLock::new(Waiters {
+                queue: Queue::new(),
+                called: Queue::new(),
+                mutex: 0,
+                alike: false,
+            }),
         }
     }
 
@@ -162,23 +189,61 @@ impl Condvar {
     #[inline(never)]
     fn notify_first(&self) {
         let mut inside = Inside::enter();
-        let mut queue = self.queue.lock(&inside);
-        let Some(first) = queue.first() else { return };
-        queue.remove(&first);
+        let mut waiters = self.waiters.lock(&inside);
+        let Some(first) = waiters.queue.pop_plain() else {
+            return;
+        };
         self.count_down();
         let waiter = first.give(Verdict::Done);
-        drop(queue);
+        drop(waiters);
         inside.ready(waiter);
     }
 
     #[inline(never)]
     fn notify_everybody(&self) {
         let mut inside = Inside::enter();
-        let mut queue = self.queue.lock(&inside);
-        self.waiting.store(0, Ordering::Relaxed);
-        let woken = release_all(&mut inside, &mut queue, Verdict::Done);
-        drop(queue);
+        let mut waiters = self.waiters.lock(&inside);
+        let count = self.waiting.swap(0, Ordering::Relaxed);
+        if waiters.alike && count > 1 {
+            return self.call(inside, waiters, count);
+        }
+        let woken = release_all(&mut inside, &mut waiters.queue, Verdict::Done);
+        drop(waiters);
         woken.wake(&mut inside);
+    }
+
+    /// Notifies all `count` in the queue, in turns.
+    fn call(&self, mut inside: Inside, mut waiters: ShortGuard<'_, Waiters>, count: usize) {
+        let Some(first) = waiters.queue.pop_plain() else {
+            return;
+        };
+        while let Some(next) = waiters.queue.pop_plain() {
+            next.hold();
+            // SAFETY: its owner waits for the final verdict.
+            unsafe { waiters.called.push_back(&next) };
+        }
+        let called = self.called.load(Ordering::Relaxed) + count - 1;
+        self.called.store(called, Ordering::Relaxed);
+        let waiter = first.give(Verdict::Done);
+        drop(waiters);
+        inside.ready(waiter);
+        // There is work for more than one, if they do more than wait for the mutex.
+        inside.wake_another();
+    }
+
+    /// By whoever has the mutex again: the turn is the next one's.
+    #[inline(never)]
+    fn pass_the_turn_on(&self) {
+        let mut inside = Inside::enter();
+        let mut waiters = self.waiters.lock(&inside);
+        let Some(next) = waiters.called.pop_plain() else {
+            return;
+        };
+        let called = self.called.load(Ordering::Relaxed);
+        self.called.store(called - 1, Ordering::Relaxed);
+        let waiter = next.give(Verdict::Done);
+        drop(waiters);
+        inside.ready(waiter);
     }
 
     /// Whether a notification came before `deadline`. The mutex is locked again.
@@ -199,18 +264,23 @@ impl Condvar {
             return false;
         }
         let reason = WaitReason::CondWait;
-        let mut queue = self.queue.lock(&inside);
+        let mut waiters = self.waiters.lock(&inside);
         let waiter = inside.prepare(reason);
         let record = Record::single(waiter, NOWHERE);
+        let address = std::ptr::from_ref(mutex).addr();
+        if waiters.queue.is_empty() {
+            (waiters.mutex, waiters.alike) = (address, true);
+        }
+        waiters.alike &= waiters.mutex == address && inside.runs_anywhere();
         // SAFETY: it stays here until the verdict or the deadline, which
         // unlinks it.
-        unsafe { queue.push_back(&record) };
+        unsafe { waiters.queue.push_back(&record) };
         let waiting = self.waiting.load(Ordering::Relaxed);
         self.waiting.store(waiting + 1, Ordering::Relaxed);
-        drop(queue);
+        drop(waiters);
         mutex.unlock_and_stay(&mut inside);
-        let unlink = |queue: &mut Queue, record: &Record| {
-            if queue.remove(record) {
+        let unlink = |waiters: &mut Waiters, record: &Record| {
+            if waiters.queue.remove(record) {
                 self.count_down();
             }
         };
@@ -220,15 +290,18 @@ impl Condvar {
             waiter,
             reason,
             deadline,
-            &self.queue,
+            &self.waiters,
             unlink,
         );
         drop(inside);
         mutex.lock();
+        if self.called.load(Ordering::Relaxed) != 0 {
+            self.pass_the_turn_on();
+        }
         verdict.is_some()
     }
 
-    /// Under the queue's lock.
+    /// Under the lock.
     fn count_down(&self) {
         let waiting = self.waiting.load(Ordering::Relaxed);
         self.waiting.store(waiting - 1, Ordering::Relaxed);
