@@ -42,8 +42,10 @@ const LOOKS: usize = 4;
 const KEPT_WAITING: Nanos = 3_000;
 /// Searching before a rest, in ns, while wakers compute on.
 const PATIENCE: Nanos = 50_000;
-/// For how long one `runnext` that was kept waiting makes the Ms patient, in ns.
-const PATIENT_FOR: Nanos = 20_000_000;
+/// For how long one `runnext` that was kept waiting makes the Ms patient, in ns; to the next tick
+/// after that. Longer than goroutines need that meet all the time: they renew it. Short, because an interrupt keeps
+/// a `runnext` waiting too, and a search beside two that wake each other costs them as much as it.
+const PATIENT_FOR: Nanos = 500_000;
 
 /// Until when Ms are patient; 0: they are not.
 static PATIENT_UNTIL: AtomicU64 = AtomicU64::new(0);
