@@ -12,7 +12,8 @@
 //!    monitor counts the idle Ps again after it. Whoever has taken a P out of the idle set
 //!    fences and looks ([`is_asleep`](Alarm::is_asleep)), and kicks. Of the two fences one is first: either the
 //!    monitor sees a P that is not idle, or the other sees it asleep. So while a P is busy the
-//!    monitor ticks, and finds the `runnext` that its owner does not come to.
+//!    monitor ticks, and finds the `runnext` that its owner does not come to. (So for a P beyond
+//!    `maxprocs`, which is not in that set: the monitor looks who owns one, and whoever comes by one looks.)
 //! 3. **Nap**, until the next tick. A thread without a P that makes something runnable says
 //!    so ([`queued`](Alarm::queued), [`woken`](Alarm::woken)), fences, and kicks if the monitor wants to hear of it.
 //!    The monitor says that it does ([`listen`](Alarm::listen)), fences, and naps only when nothing was said

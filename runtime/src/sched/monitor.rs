@@ -96,6 +96,12 @@ pub(super) fn kick() {
     }
 }
 
+/// Whether all Ps are idle, and no M has one that is to stop.
+fn nobody_has_a_p() -> bool {
+    let procs = lists::procs();
+    SLEEP.idle_now() >= procs && p::all().all(|p| p.index < procs || p.owner().is_none())
+}
+
 /// Asks the M that owns `p` to yield at its next exit.
 pub(super) fn ask(p: &'static P) {
     if let Some((m, _)) = p.owner() {
@@ -243,7 +249,7 @@ impl Monitor {
 
     fn sleep(&mut self) {
         let Some(bell) = BELL.get() else { return };
-        let all_idle = SLEEP.idle_now() >= lists::procs();
+        let all_idle = nobody_has_a_p();
         // Work beside idle Ps only waits for a thread that the system refused.
         // Goroutines that came and ended between two ticks have left stacks too.
         let switches = p::all().map(|p| p.counters().switches.get()).sum();
@@ -260,7 +266,7 @@ impl Monitor {
         let deep = self.idle_ticks > IDLE_TICKS;
         if deep {
             ALARM.lie_down();
-            if SLEEP.idle_now() >= lists::procs() {
+            if nobody_has_a_p() {
                 // Threads that have lost their P may begin to compute.
                 let timeout = if self.stolen_seen {
                     Some(IDLE)
