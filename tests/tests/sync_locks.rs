@@ -364,8 +364,7 @@ fn notify_all_wakes_all_who_wait_and_nobody_who_comes_later() {
     assert!(wg.wait_timeout(WATCHDOG));
 }
 
-// Go's sync/cond_test.go TestRace: three steps, each waits for the one before it.
-/// Waits for a notification with a mutex of its own, as one of those in `pair.1`.
+/// Counts itself, and waits for a notification.
 fn wait_with(mutex: &Mutex<usize>, condvar: &Condvar) {
     let mut waiting = mutex.lock();
     *waiting += 1;
@@ -396,6 +395,34 @@ fn notify_all_wakes_who_wait_with_another_mutex_though_the_first_has_to_wait() {
             .join()
             .expect("it does not need the mutex that is held");
         drop(guard);
+    });
+}
+
+#[test]
+fn turns_with_one_mutex_do_not_wait_for_those_with_another() {
+    let (held, free, condvar) = (Mutex::new(0), Mutex::new(0), Condvar::new());
+    goweft::scope(|s| {
+        let condvar = &condvar;
+        let wait_twice = |mutex| {
+            let two = [0, 1].map(|_| s.spawn(move || wait_with(mutex, condvar)));
+            until_waiting(mutex, 2);
+            two
+        };
+        let first = wait_twice(&held);
+        let guard = held.lock();
+        condvar.notify_all();
+        // Those come to a queue that is empty, while turns go on.
+        let others = wait_twice(&free);
+        condvar.notify_all();
+        for other in others {
+            other
+                .join()
+                .expect("it does not need the mutex that is held");
+        }
+        drop(guard);
+        for one in first {
+            one.join().expect("it comes back");
+        }
     });
 }
 
@@ -475,6 +502,7 @@ fn notifications_to_all_that_follow_each_other_wake_all() {
     assert_eq!(come.into_inner(), WAITERS);
 }
 
+// Go's sync/cond_test.go TestRace: three steps, each waits for the one before it.
 #[test]
 fn steps_that_wait_for_each_other_come_through() {
     for _ in 0..100 {

@@ -52,6 +52,12 @@ impl Sleep {
         self.idle.load(Ordering::Relaxed)
     }
 
+    /// Whether anybody searches; a hint without a fence.
+    #[inline]
+    pub(crate) fn is_searched(&self) -> bool {
+        self.searching.load(Ordering::Relaxed) != 0
+    }
+
     /// Step 1. True: the caller must wake one M and make it a searcher, or call
     /// [`stop_searching`](Self::stop_searching) when it can't.
     #[inline]

@@ -337,6 +337,11 @@ pub(crate) fn procs() -> usize {
     PROCS.load(Ordering::Relaxed)
 }
 
+/// Whether some other P would come for work that there was: it is idle, or its M searches. A hint.
+pub(crate) fn others_look_for_work() -> bool {
+    procs() > 1 && (SLEEP.idle_now() != 0 || SLEEP.is_searched())
+}
+
 /// Sets `maxprocs`; the rest of a change is `start::resize`.
 pub(crate) fn set_procs(n: usize) {
     PROCS.store(n, Ordering::Relaxed);

@@ -60,7 +60,7 @@ mod watch;
 
 pub(crate) use g::GRef;
 pub(crate) use inside::{Inside, current_g, is_inside, pass_by};
-pub(crate) use lists::procs;
+pub(crate) use lists::{others_look_for_work, procs};
 pub(crate) use m::count as machines;
 pub(crate) use tls::machine_index;
 pub(crate) use wait::{WaitReason, Waiter};

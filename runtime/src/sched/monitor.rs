@@ -118,6 +118,10 @@ pub(super) struct Monitor {
     pub(super) slice: Nanos,
     /// This tick came much later than was planned: the machine was busy or stopped.
     pub(super) late: bool,
+    /// So late that the process may have been stopped, and the same of the tick before.
+    was_away: bool,
+    /// The first tick after that: what was seen before it says nothing.
+    pub(super) begin_anew: bool,
     /// Look again soon.
     pub(super) hurry: bool,
     /// A goroutine was woken from outside while every P is busy, and still waits.
@@ -164,6 +168,8 @@ pub(crate) fn run() -> ! {
         now: clock::now(),
         slice: start::time_slice(),
         late: false,
+        was_away: false,
+        begin_anew: false,
         hurry: false,
         urgent: false,
         look_again: false,
@@ -194,7 +200,12 @@ pub(crate) fn run() -> ! {
 impl Monitor {
     fn tick(&mut self, inside: &mut Inside) {
         let now = clock::now();
-        self.late = now.saturating_sub(self.now) > 2 * self.planned;
+        let since_last = now.saturating_sub(self.now);
+        self.late = since_last > 2 * self.planned;
+        let was_away = self.was_away;
+        self.was_away = since_last > self.planned + LONG;
+        // Not twice: on a machine that has no time at all that says nothing.
+        self.begin_anew = self.was_away && !was_away;
         self.now = now;
         self.slice = start::time_slice() << u32::from(preempt::are_many_parked());
         self.hurry = self.watch_outside(inside);
@@ -312,7 +323,7 @@ impl Monitor {
         }
         if self.planned == LONG && SLEEP.idle_now() != 0 {
             wakeup::set_naps_beside_idle(true);
-            // Its waker may have left before it could see that.
+            // Its waker may have left before it could see that. (A hint: no fence is between.)
             if p::all().any(|p| p.queue.peek_next().is_some()) {
                 until = until.min(self.now + SHORT);
             }

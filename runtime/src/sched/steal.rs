@@ -43,7 +43,7 @@ const KEPT_WAITING: Nanos = 3_000;
 /// Searching before a rest, in ns, while wakers compute on.
 const PATIENCE: Nanos = 50_000;
 /// For how long one `runnext` that was kept waiting makes the Ms patient, in ns; to the next tick
-/// after that. Longer than goroutines need that meet all the time: they renew it. Short, because an interrupt keeps
+/// after that. Goroutines that meet all the time are found again at once. Short, because an interrupt keeps
 /// a `runnext` waiting too, and a search beside two that wake each other costs them as much as it.
 const PATIENT_FOR: Nanos = 500_000;
 
@@ -64,7 +64,11 @@ pub(crate) fn search(inside: &mut Inside, m: &'static M, p: &'static P) -> Optio
         m.searching.store(true, Ordering::Relaxed);
     }
     let begin = clock::now();
-    let patience = if is_patient() { PATIENCE } else { 0 };
+    let patience = if PATIENT_UNTIL.load(Ordering::Relaxed) > begin {
+        PATIENCE
+    } else {
+        0
+    };
     let mut kept = KeptWaiting::default();
     let mut looks = 0;
     loop {

@@ -206,10 +206,13 @@ impl Inside {
             .is_some_and(|g| g.bound.load(Ordering::Relaxed).is_null() && !stays(g))
     }
 
-    /// What was made runnable may be work for more than this P.
+    /// What was made runnable may be work for more than this P. (From outside somebody was woken
+    /// for it.)
     #[inline]
     pub(crate) fn wake_another(&mut self) {
-        idle::wake_for_work(self);
+        if self.p().is_some() {
+            idle::wake_for_work(self);
+        }
     }
 
     /// Where a woken one goes: `runnext` of this P, its own M, or the global

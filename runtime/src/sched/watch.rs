@@ -184,6 +184,9 @@ impl Monitor {
             ThreadState::Unknown if watch.pauses.has_computed(m) => ThreadState::Running,
             state => state,
         };
+        if self.begin_anew {
+            watch.blocked_since.set(0);
+        }
         let blocked_for = watch.blocked_for(state, now);
         let (computes, early) = match state {
             ThreadState::Blocked => {

@@ -12,19 +12,26 @@
 //!
 //! *Turns.* All who wait with one mutex can only go on one after the other. So to notify all of them
 //! wakes the first, and moves the others to `called`; each that has the mutex again wakes the
-//! next of these. (All at once would stand in each other's way at the mutex, on all Ps.) Somebody is
-//! always on the way who will: each notification that adds to `called` wakes one, and who passes
-//! the turn on leaves another in its place. `called` records are held: they wait for
-//! their turn whatever their deadline says, as they would for the mutex.
-//! Turns are for goroutines that any P may run. One that has to wait for a certain thread would
-//! have the others wait too.
+//! next of these. (All at once would stand in each other's way at the mutex, on all Ps.)
+//! `called` records are held: they wait for their turn whatever their deadline says, as they would
+//! for the mutex.
+//!
+//! - While somebody is in `called`, somebody is awake who has yet to look there: the one that was
+//!   woken when it was filled, or for the last turn. Whoever is notified meanwhile is called behind
+//!   the others. The count is stored before the verdict that wakes the one who looks.
+//! - All in `called` unlocked one mutex, so that nobody's turn waits for a mutex that others do
+//!   not need. (Its address is enough: each of them borrows a guard.)
+//! - They are goroutines that any P may run. One that has to wait for a certain thread would have the
+//!   others wait too.
+//! - Turns begin only where other Ps have nothing to do, because only these would come to stand in the
+//!   way, and end when one does not find the mutex free: then all had better be in its queue.
 
 use super::mutex::MutexGuard;
 use super::wait::{NOWHERE, release_all};
-use crate::channel::wait::{Queue, Record, Verdict, await_verdict};
+use crate::channel::wait::{Found, Queue, Record, Verdict, await_verdict};
 use crate::clock::{self, NEVER, Nanos};
-use crate::lock::{ShortGuard, ShortLock};
-use crate::sched::{Inside, WaitReason};
+use crate::lock::ShortLock;
+use crate::sched::{self, Inside, WaitReason};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,12 +70,21 @@ pub struct Condvar {
 
 struct Waiters {
     queue: Queue,
-    /// Notified, and woken one after the other.
-    called: Queue,
     /// Which mutex the first in the queue unlocked: its address.
     mutex: usize,
     /// All in the queue unlocked that one, and run anywhere.
     alike: bool,
+    /// Notified, and woken one after the other.
+    called: Queue,
+    /// Which mutex they all unlocked.
+    turns_with: usize,
+}
+
+impl Waiters {
+    /// Whether those in the queue may be called behind those that are.
+    fn turns_go_on(&self) -> bool {
+        self.alike && !self.called.is_empty() && self.turns_with == self.mutex
+    }
 }
 
 /// Tells whether a wait with a timeout ended by it.
@@ -93,9 +109,10 @@ impl Condvar {
             called: AtomicUsize::new(0),
             waiters: ShortLock::new(Waiters {
                 queue: Queue::new(),
-                called: Queue::new(),
                 mutex: 0,
                 alike: false,
+                called: Queue::new(),
+                turns_with: 0,
             }),
         }
     }
@@ -123,7 +140,8 @@ impl Condvar {
         guard
     }
 
-    /// As [`wait`](Self::wait), for at most `timeout`. Locking the mutex again may take longer.
+    /// As [`wait`](Self::wait), for at most `timeout`. Locking the mutex again, for which others may
+    /// have their turn before, may take longer.
     ///
     /// # Examples
     ///
@@ -177,7 +195,8 @@ impl Condvar {
         }
     }
 
-    /// Wakes all who wait. With or without the mutex.
+    /// Wakes all who wait, in the order of waiting; goroutines that wait with one mutex in turns,
+    /// each when the one before it has the mutex. With or without the mutex.
     #[doc(alias = "Broadcast")]
     #[inline]
     pub fn notify_all(&self) {
@@ -194,6 +213,9 @@ impl Condvar {
             return;
         };
         self.count_down();
+        if waiters.turns_go_on() {
+            return self.call(&mut waiters, first);
+        }
         let waiter = first.give(Verdict::Done);
         drop(waiters);
         inside.ready(waiter);
@@ -204,26 +226,25 @@ impl Condvar {
         let mut inside = Inside::enter();
         let mut waiters = self.waiters.lock(&inside);
         let count = self.waiting.swap(0, Ordering::Relaxed);
-        if waiters.alike && count > 1 {
-            return self.call(inside, waiters, count);
+        let go_on = waiters.turns_go_on();
+        let begin = waiters.alike
+            && waiters.called.is_empty()
+            && count > 1
+            && sched::others_look_for_work();
+        if !go_on && !begin {
+            let woken = release_all(&mut inside, &mut waiters.queue, Verdict::Done);
+            drop(waiters);
+            return woken.wake(&mut inside);
         }
-        let woken = release_all(&mut inside, &mut waiters.queue, Verdict::Done);
-        drop(waiters);
-        woken.wake(&mut inside);
-    }
-
-    /// Notifies all `count` in the queue, in turns.
-    fn call(&self, mut inside: Inside, mut waiters: ShortGuard<'_, Waiters>, count: usize) {
-        let Some(first) = waiters.queue.pop_plain() else {
-            return;
+        let first = if go_on {
+            None
+        } else {
+            waiters.queue.pop_plain()
         };
         while let Some(next) = waiters.queue.pop_plain() {
-            next.hold();
-            // SAFETY: its owner waits for the final verdict.
-            unsafe { waiters.called.push_back(&next) };
+            self.call(&mut waiters, next);
         }
-        let called = self.called.load(Ordering::Relaxed) + count - 1;
-        self.called.store(called, Ordering::Relaxed);
+        let Some(first) = first else { return };
         let waiter = first.give(Verdict::Done);
         drop(waiters);
         inside.ready(waiter);
@@ -231,11 +252,28 @@ impl Condvar {
         inside.wake_another();
     }
 
-    /// By whoever has the mutex again: the turn is the next one's.
+    /// Puts `next`, which is in no queue, behind those whose turn will come.
+    fn call(&self, waiters: &mut Waiters, next: Found) {
+        waiters.turns_with = waiters.mutex;
+        next.hold();
+        // SAFETY: its owner waits for the final verdict.
+        unsafe { waiters.called.push_back(&next) };
+        let called = self.called.load(Ordering::Relaxed);
+        self.called.store(called + 1, Ordering::Relaxed);
+    }
+
+    /// The turn is the next one's: of who has the mutex again. If that was not `free` the turns
+    /// end, for each of the others would have to wait for it as well.
     #[inline(never)]
-    fn pass_the_turn_on(&self) {
+    fn pass_the_turn_on(&self, free: bool) {
         let mut inside = Inside::enter();
         let mut waiters = self.waiters.lock(&inside);
+        if !free {
+            self.called.store(0, Ordering::Relaxed);
+            let woken = release_all(&mut inside, &mut waiters.called, Verdict::Done);
+            drop(waiters);
+            return woken.wake(&mut inside);
+        }
         let Some(next) = waiters.called.pop_plain() else {
             return;
         };
@@ -294,9 +332,12 @@ impl Condvar {
             unlink,
         );
         drop(inside);
-        mutex.lock();
+        let free = mutex.try_lock();
         if self.called.load(Ordering::Relaxed) != 0 {
-            self.pass_the_turn_on();
+            self.pass_the_turn_on(free);
+        }
+        if !free {
+            mutex.lock();
         }
         verdict.is_some()
     }
