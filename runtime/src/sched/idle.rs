@@ -170,10 +170,8 @@ pub(crate) fn take_given(m: &'static M) -> bool {
     m.own(p);
     m.searching
         .store(m.woken_searching.get(), Ordering::Relaxed);
-    if p.index >= lists::procs() {
-        // `maxprocs` was lowered on the way, and the monitor counted this P with neither side.
-        monitor::wake_if_asleep();
-    }
+    // `maxprocs` may have been lowered on the way: then the monitor counts this P with neither side.
+    monitor::wake_if_asleep();
     true
 }
 

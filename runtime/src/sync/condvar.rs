@@ -17,14 +17,14 @@
 //! for the mutex.
 //!
 //! - While somebody is in `called`, somebody is awake who has yet to look there: the one that was
-//!   woken when it was filled, or for the last turn. Whoever is notified meanwhile is called behind
-//!   the others. The count is stored before the verdict that wakes the one who looks.
-//! - All in `called` unlocked one mutex, so that nobody's turn waits for a mutex that others do
-//!   not need. (Its address is enough: each of them borrows a guard.)
-//! - They are goroutines that any P may run. One that has to wait for a certain thread would have the
-//!   others wait too.
+//!   woken when it was filled, or for the last turn. It waits for nothing on its way. The count is
+//!   stored before the verdict that wakes the one who looks.
 //! - Turns begin only where other Ps have nothing to do, because only these would come to stand in the
 //!   way, and end when one does not find the mutex free: then all had better be in its queue.
+//! - All in `called` unlocked one mutex (its address is enough: each of them borrows a guard), and are
+//!   goroutines that any P may run: one that has to wait for a certain thread would have the others
+//!   wait too. Of that kind, who is notified while turns go on is called behind the others; any other
+//!   is woken at once.
 
 use super::mutex::MutexGuard;
 use super::wait::{NOWHERE, release_all};
@@ -195,8 +195,8 @@ impl Condvar {
         }
     }
 
-    /// Wakes all who wait, in the order of waiting; goroutines that wait with one mutex in turns,
-    /// each when the one before it has the mutex. With or without the mutex.
+    /// Wakes all who wait; goroutines that wait with one mutex in turns, in the order of waiting, each
+    /// when the one before it has the mutex. With or without the mutex.
     #[doc(alias = "Broadcast")]
     #[inline]
     pub fn notify_all(&self) {
@@ -265,14 +265,13 @@ impl Condvar {
     /// The turn is the next one's: of who has the mutex again. If that was not `free` the turns
     /// end, for each of the others would have to wait for it as well.
     #[inline(never)]
-    fn pass_the_turn_on(&self, free: bool) {
-        let mut inside = Inside::enter();
-        let mut waiters = self.waiters.lock(&inside);
+    fn pass_the_turn_on(&self, inside: &mut Inside, free: bool) {
+        let mut waiters = self.waiters.lock(inside);
         if !free {
             self.called.store(0, Ordering::Relaxed);
-            let woken = release_all(&mut inside, &mut waiters.called, Verdict::Done);
+            let woken = release_all(inside, &mut waiters.called, Verdict::Done);
             drop(waiters);
-            return woken.wake(&mut inside);
+            return woken.wake(inside);
         }
         let Some(next) = waiters.called.pop_plain() else {
             return;
@@ -331,11 +330,12 @@ impl Condvar {
             &self.waiters,
             unlink,
         );
-        drop(inside);
+        // Before it leaves, where it may give way: others rely on its coming here.
         let free = mutex.try_lock();
         if self.called.load(Ordering::Relaxed) != 0 {
-            self.pass_the_turn_on(free);
+            self.pass_the_turn_on(&mut inside, free);
         }
+        drop(inside);
         if !free {
             mutex.lock();
         }
