@@ -369,8 +369,6 @@ pub(super) fn stop(inside: &mut Inside, p: &'static P) {
 }
 
 /// Step 15: `runnext` has been kept waiting beside an idle P.
-#[cold]
-#[inline(never)]
 pub(crate) fn spill_runnext(inside: &mut Inside, p: &'static P) {
     if let Some(g) = p.queue.take_next() {
         steal::be_patient(clock::now());

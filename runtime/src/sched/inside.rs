@@ -24,6 +24,7 @@ use crate::protocol::barrier;
 use crate::protocol::delay;
 use crate::protocol::mword::State;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ptr;
 
 /// Proof that the thread is in the runtime; leaves when dropped.
@@ -175,7 +176,7 @@ impl Inside {
                     wakeup::watch_runnext();
                 }
             } else if lists::SLEEP.idle_now() != 0 {
-                idle::spill_runnext(self, p);
+                spill_runnext(p);
             }
         }
         self.leave_quietly();
@@ -222,6 +223,15 @@ fn bump(m: &M) {
         let p = unsafe { m.p.get().as_ref() };
         p.inspect(|p| p.token.bump(m));
     }
+}
+
+/// What `leave` seldom does, without a reference to its `Inside`, which stays in a register so.
+#[cold]
+#[inline(never)]
+fn spill_runnext(p: &'static P) {
+    // SAFETY: the caller is inside, and does nothing with its own before this returns.
+    let mut inside = ManuallyDrop::new(unsafe { Inside::resume() });
+    idle::spill_runnext(&mut inside, p);
 }
 
 /// There are notes: the monitor looked, or asked to let others run, or a wait was refused.
