@@ -1,4 +1,4 @@
-//! A condition variable.
+//! Who waits for a condition, and who is woken.
 //!
 //! A waiter links itself while it still has the mutex, and unlocks after that. So
 //! whoever changes the condition under the mutex, and notifies afterwards, finds it
@@ -26,42 +26,16 @@
 //!   wait too. Of that kind, who is notified while turns go on is called behind the others; any other
 //!   is woken at once.
 
-use super::mutex::MutexGuard;
-use super::wait::{NOWHERE, release_all};
 use crate::channel::wait::{Found, Queue, Record, Verdict, await_verdict};
 use crate::clock::{self, NEVER, Nanos};
 use crate::lock::ShortLock;
 use crate::sched::{self, Inside, WaitReason};
-use std::fmt;
-use std::panic::{RefUnwindSafe, UnwindSafe};
+use crate::sync::mutex::Raw as Mutex;
+use crate::sync::wait::{NOWHERE, release_all};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-/// Waits for something to become true, as `std::sync::Condvar`, for goroutines and
-/// threads.
-///
-/// First in, first out, as Go's, and without spurious wake-ups. Another goroutine may
-/// still come between the notification and the waiter's getting the mutex back, so
-/// conditions are looked at in a loop, or with [`wait_while`](Self::wait_while). Unlike Go's
-/// it is not tied to one mutex.
-///
-/// # Examples
-///
-/// ```
-/// use goweft::sync::{Condvar, Mutex};
-///
-/// let (ready, changed) = (Mutex::new(false), Condvar::new());
-/// goweft::scope(|s| {
-///     s.spawn(|| {
-///         *ready.lock() = true;
-///         changed.notify_one();
-///     });
-///     let ready = changed.wait_while(ready.lock(), |ready| !*ready);
-///     assert!(*ready);
-/// });
-/// ```
-#[doc(alias = "Cond")]
-pub struct Condvar {
+/// The condition variable, without guards.
+pub(super) struct Raw {
     waiting: AtomicUsize,
     /// The length of `called`, to pass no turn on for the price of a load. Written under the lock.
     called: AtomicUsize,
@@ -87,24 +61,9 @@ impl Waiters {
     }
 }
 
-/// Tells whether a wait with a timeout ended by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WaitTimeoutResult(bool);
-
-impl WaitTimeoutResult {
-    /// Whether the time was over before a notification came.
-    pub fn timed_out(&self) -> bool {
-        self.0
-    }
-}
-
-impl UnwindSafe for Condvar {}
-impl RefUnwindSafe for Condvar {}
-
-impl Condvar {
-    /// With nobody waiting.
-    pub const fn new() -> Condvar {
-        Condvar {
+impl Raw {
+    pub(super) const fn new() -> Raw {
+        Raw {
             waiting: AtomicUsize::new(0),
             called: AtomicUsize::new(0),
             waiters: ShortLock::new(Waiters {
@@ -117,89 +76,15 @@ impl Condvar {
         }
     }
 
-    /// Unlocks the mutex, waits for a notification, and locks the mutex again.
-    #[doc(alias = "Wait")]
-    pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        self.wait_until(&guard, NEVER);
-        guard
-    }
-
-    /// [Waits](Self::wait) as long as `condition` is true. It is called with the mutex locked.
-    pub fn wait_while<'a, T, F>(
-        &self,
-        mut guard: MutexGuard<'a, T>,
-        mut condition: F,
-    ) -> MutexGuard<'a, T>
-    where
-        T: ?Sized,
-        F: FnMut(&mut T) -> bool,
-    {
-        while condition(&mut *guard) {
-            guard = self.wait(guard);
-        }
-        guard
-    }
-
-    /// As [`wait`](Self::wait), for at most `timeout`. Locking the mutex again, for which others may
-    /// have their turn before, may take longer.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use goweft::sync::{Condvar, Mutex};
-    /// use std::time::Duration;
-    ///
-    /// let (mutex, never) = (Mutex::new(()), Condvar::new());
-    /// let (_guard, result) = never.wait_timeout(mutex.lock(), Duration::from_millis(2));
-    /// assert!(result.timed_out());
-    /// ```
-    pub fn wait_timeout<'a, T: ?Sized>(
-        &self,
-        guard: MutexGuard<'a, T>,
-        timeout: Duration,
-    ) -> (MutexGuard<'a, T>, WaitTimeoutResult) {
-        let notified = self.wait_until(&guard, clock::after(timeout));
-        (guard, WaitTimeoutResult(!notified))
-    }
-
-    /// As [`wait_while`](Self::wait_while), for at most `timeout` in all. The result says timed
-    /// out only when the condition is still true.
-    pub fn wait_timeout_while<'a, T, F>(
-        &self,
-        mut guard: MutexGuard<'a, T>,
-        timeout: Duration,
-        mut condition: F,
-    ) -> (MutexGuard<'a, T>, WaitTimeoutResult)
-    where
-        T: ?Sized,
-        F: FnMut(&mut T) -> bool,
-    {
-        let deadline = clock::after(timeout);
-        loop {
-            if !condition(&mut *guard) {
-                return (guard, WaitTimeoutResult(false));
-            }
-            if deadline <= clock::now() {
-                return (guard, WaitTimeoutResult(true));
-            }
-            self.wait_until(&guard, deadline);
-        }
-    }
-
-    /// Wakes the one that has waited longest, if there is one. With or without the mutex.
-    #[doc(alias = "Signal")]
     #[inline]
-    pub fn notify_one(&self) {
+    pub(super) fn notify_one(&self) {
         if self.waiting.load(Ordering::Acquire) != 0 {
             self.notify_first();
         }
     }
 
-    /// Wakes all who wait; goroutines that wait with one mutex in turns, in the order of waiting, each
-    /// when the one before it has the mutex. With or without the mutex.
-    #[doc(alias = "Broadcast")]
     #[inline]
-    pub fn notify_all(&self) {
+    pub(super) fn notify_all(&self) {
         if self.waiting.load(Ordering::Acquire) != 0 {
             self.notify_everybody();
         }
@@ -226,30 +111,31 @@ impl Condvar {
         let mut inside = Inside::enter();
         let mut waiters = self.waiters.lock(&inside);
         let count = self.waiting.swap(0, Ordering::Relaxed);
-        let go_on = waiters.turns_go_on();
-        let begin = waiters.alike
-            && waiters.called.is_empty()
-            && count > 1
-            && sched::others_look_for_work();
-        if !go_on && !begin {
+        if waiters.turns_go_on() {
+            return self.call_all(&mut waiters);
+        }
+        let in_turns = waiters.alike && waiters.called.is_empty() && count > 1;
+        if !in_turns || !sched::others_look_for_work() {
             let woken = release_all(&mut inside, &mut waiters.queue, Verdict::Done);
             drop(waiters);
             return woken.wake(&mut inside);
         }
-        let first = if go_on {
-            None
-        } else {
-            waiters.queue.pop_plain()
+        let Some(first) = waiters.queue.pop_plain() else {
+            return;
         };
-        while let Some(next) = waiters.queue.pop_plain() {
-            self.call(&mut waiters, next);
-        }
-        let Some(first) = first else { return };
+        self.call_all(&mut waiters);
         let waiter = first.give(Verdict::Done);
         drop(waiters);
         inside.ready(waiter);
         // There is work for more than one, if they do more than wait for the mutex.
         inside.wake_another();
+    }
+
+    /// Calls all in the queue.
+    fn call_all(&self, waiters: &mut Waiters) {
+        while let Some(next) = waiters.queue.pop_plain() {
+            self.call(waiters, next);
+        }
     }
 
     /// Puts `next`, which is in no queue, behind those whose turn will come.
@@ -283,9 +169,9 @@ impl Condvar {
         inside.ready(waiter);
     }
 
-    /// Whether a notification came before `deadline`. The mutex is locked again.
-    fn wait_until<T: ?Sized>(&self, guard: &MutexGuard<'_, T>, deadline: Nanos) -> bool {
-        let mutex = guard.raw();
+    /// Whether a notification came before `deadline`. The caller has locked the mutex, and so it is
+    /// afterwards.
+    pub(super) fn wait_until(&self, mutex: &Mutex, deadline: Nanos) -> bool {
         // One stay from here to the park: a waker that leaves a second time counts as one that
         // computes on, and its wakee goes to another P.
         let mut inside = Inside::enter();
@@ -346,17 +232,5 @@ impl Condvar {
     fn count_down(&self) {
         let waiting = self.waiting.load(Ordering::Relaxed);
         self.waiting.store(waiting - 1, Ordering::Relaxed);
-    }
-}
-
-impl Default for Condvar {
-    fn default() -> Condvar {
-        Condvar::new()
-    }
-}
-
-impl fmt::Debug for Condvar {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Condvar").finish_non_exhaustive()
     }
 }
