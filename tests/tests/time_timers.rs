@@ -466,8 +466,9 @@ fn waits_that_end_early_leave_nothing_in_the_timer() {
 // TestMultiWakeupTicker: many receive from one ticker that is set again and again.
 #[test]
 fn tick_times_never_decrease() {
+    let began = Instant::now();
     let ticker = Ticker::new(Duration::from_micros(20));
-    let latest = goweft::sync::Mutex::new((Instant::now(), 0));
+    let latest = goweft::sync::Mutex::new((began, 0));
     goweft::scope(|s| {
         for receiver in 0..4 {
             let (ticker, latest) = (&ticker, &latest);
@@ -493,7 +494,12 @@ fn tick_times_never_decrease() {
                         }
                         op.recv(ticker.channel()).unwrap()
                     };
-                    assert!(tick >= latest.0 && tick <= Instant::now());
+                    let (before, after) = (latest.0, Instant::now());
+                    assert!(
+                        (before..=after).contains(&tick),
+                        "tick {}: {before:?}, {tick:?}, {after:?}",
+                        latest.1
+                    );
                     *latest = (tick, latest.1 + 1);
                 }
             });
