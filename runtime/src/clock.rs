@@ -39,6 +39,12 @@ pub(crate) fn to_instant(n: Nanos) -> Instant {
     base() + Duration::from_nanos(n)
 }
 
+/// Whether `deadline` has passed. ([`NEVER`] never has and 0 always, without a look at the clock.)
+#[inline]
+pub(crate) fn has_passed(deadline: Nanos) -> bool {
+    deadline != NEVER && (deadline == 0 || now() >= deadline)
+}
+
 /// Now + `d`; what overflows is [`NEVER`].
 #[inline]
 pub(crate) fn after(d: Duration) -> Nanos {

@@ -41,11 +41,11 @@ pub enum Migration {
     /// may be held over calls that park. Only those that have not begun are given to another
     /// thread that has nothing to do.
     ///
-    /// The price: many share a thread, and wait for one another. While one computes, or
-    /// blocks in a call of the operating system, those that live on its thread wait, though
-    /// processors be idle; a `std` lock that is held over a call that parks, and that a
-    /// neighbour wants, is a deadlock. So is a goroutine that waits *while it panics* (in a drop, for
-    /// example) for a neighbour: its thread sleeps with it.
+    /// The price: many share a thread, and wait for one another. While one computes, or blocks in a
+    /// call of the operating system, those that live on its thread wait, though processors be idle;
+    /// a `std` lock that is held over a call that parks, and that a neighbour wants, is a deadlock.
+    /// So is a goroutine that waits *while it panics* (in a drop, for example) for a neighbour: its
+    /// thread sleeps with it.
     ///
     /// For single goroutines: [`Builder::pinned`](crate::Builder::pinned).
     Pinned,
@@ -60,10 +60,9 @@ pub enum Migration {
 /// # Ok::<(), goweft::ConfigError>(())
 /// ```
 ///
-/// What is set here has precedence over the environment variables
-/// (`GOWEFT_MAXPROCS`, `GOMAXPROCS`, `GOWEFT_CONTAINER`, `GOWEFT_STACK`, `GOWEFT_MIGRATION`), and they
-/// over the default. `GOWEFT_PREEMPT=off` has no setter: it keeps the runtime from
-/// sending signals.
+/// What is set here has precedence over the environment variables (`GOWEFT_MAXPROCS`, `GOMAXPROCS`,
+/// `GOWEFT_CONTAINER`, `GOWEFT_STACK`, `GOWEFT_MIGRATION`), and they over the default.
+/// `GOWEFT_PREEMPT=off` has no setter: it keeps the runtime from sending signals.
 #[derive(Clone, Debug, Default)]
 #[must_use = "a Config has no effect until it is installed"]
 pub struct Config {
@@ -106,9 +105,11 @@ impl Config {
         self
     }
 
-    /// How long a goroutine may run while others wait: at least 100 us; 10 ms by
-    /// default. Then it gives way at its next call into goweft; one that makes none is
-    /// stopped, together with its thread, by the signal SIGURG.
+    /// How long a goroutine may run while others wait: at least 100 us; 10 ms by default. Then it
+    /// gives way at its next call into goweft; one that makes none is stopped, together with its
+    /// thread, by the signal SIGURG. What a timer, a descriptor or a plain thread wakes takes the
+    /// place of one that computes earlier. More than ten seconds count as ten, so that nobody waits
+    /// for ever.
     pub fn time_slice(mut self, d: Duration) -> Config {
         self.time_slice = Some(d);
         self

@@ -166,6 +166,8 @@ pub mod net;
 #[cfg(not(loom))]
 mod preempt_safe;
 #[cfg(not(loom))]
+mod prefetch;
+#[cfg(not(loom))]
 mod private;
 #[cfg(not(loom))]
 pub mod rate;

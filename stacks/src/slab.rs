@@ -222,11 +222,6 @@ pub(crate) unsafe fn carve(slot: &Slot) -> io::Result<()> {
     let stride = slot.class().stride();
     let at = ptr::with_exposed_provenance_mut::<u8>(slot.base());
     let policy = policy::get();
-    #[cfg(all(
-        feature = "sanitizer",
-        not(feature = "corosensei"),
-        any(target_arch = "x86_64", target_arch = "aarch64")
-    ))]
     crate::context::sanitizer::register_stack(slot.base() + GUARD_SIZE, slot.base() + stride);
     // SAFETY: the range is the slot, which nobody uses yet.
     unsafe {

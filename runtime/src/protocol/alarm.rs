@@ -5,19 +5,21 @@
 //! stand before it.
 //!
 //! 1. **Kick.** Whoever has something for the monitor publishes it, and rings if
-//!    [`must_ring`](Alarm::must_ring) says so: only the first since the monitor was last up. The monitor, awake,
-//!    clears that by a swap ([`heard`](Alarm::heard)) before it looks at anything: a kick before the swap is seen with
-//!    what it was for, a kick after it rings.
-//! 2. **Deep sleep**, without a timeout, when all Ps are idle. [`lie_down`](Alarm::lie_down) fences, and the
-//!    monitor counts the idle Ps again after it. Whoever has taken a P out of the idle set
-//!    fences and looks ([`is_asleep`](Alarm::is_asleep)), and kicks. Of the two fences one is first: either the
-//!    monitor sees a P that is not idle, or the other sees it asleep. So while a P is busy the
-//!    monitor ticks, and finds the `runnext` that its owner does not come to. (So for a P beyond
-//!    `maxprocs`, which is not in that set: the monitor looks who owns one, and whoever comes by one looks.)
-//! 3. **Nap**, until the next tick. A thread without a P that makes something runnable says
-//!    so ([`queued`](Alarm::queued), [`woken`](Alarm::woken)), fences, and kicks if the monitor wants to hear of it.
-//!    The monitor says that it does ([`listen`](Alarm::listen)), fences, and naps only when nothing was said
-//!    since its tick began ([`take_said`](Alarm::take_said)). The same argument.
+//!    [`must_ring`](Alarm::must_ring) says so: only the first since the monitor was last up. The
+//!    monitor, awake, clears that by a swap ([`heard`](Alarm::heard)) before it looks at anything:
+//!    a kick before the swap is seen with what it was for, a kick after it rings.
+//! 2. **Deep sleep**, without a timeout, when all Ps are idle. [`lie_down`](Alarm::lie_down)
+//!    fences, and the monitor counts the idle Ps again after it. Whoever has taken a P out of the
+//!    idle set fences and looks ([`is_asleep`](Alarm::is_asleep)), and kicks. Of the two fences one
+//!    is first: either the monitor sees a P that is not idle, or the other sees it asleep. So while
+//!    a P is busy the monitor ticks, and finds the `runnext` that its owner does not come to. (So
+//!    for a P beyond `maxprocs`, which is not in that set: the monitor looks who owns one, and
+//!    whoever comes by one looks.)
+//! 3. **Nap**, until the next tick. A thread without a P that makes something runnable says so
+//!    ([`queued`](Alarm::queued), [`begun`](Alarm::begun)), fences, and kicks if the monitor wants
+//!    to hear of it. The monitor says that it does ([`listen`](Alarm::listen)), fences, and naps
+//!    only when nothing was said since its tick began ([`take_begun`](Alarm::take_begun)). The same
+//!    argument.
 
 use super::atomic::{AtomicU32, Ordering, fence};
 
@@ -27,7 +29,8 @@ pub(crate) struct Alarm {
     kicked: AtomicU32,
     /// 1: it sleeps without a timeout. The monitor's.
     asleep: AtomicU32,
-    /// 1: it naps, and wants to be kicked for what is said. The monitor sets it; who kicks clears it.
+    /// 1: it naps, and wants to be kicked for what is said. The monitor sets it; who kicks clears
+    /// it.
     listens: AtomicU32,
     /// What was said since the last tick began.
     said: AtomicU32,
@@ -35,8 +38,8 @@ pub(crate) struct Alarm {
 
 /// Something was queued without a P.
 const QUEUED: u32 = 1;
-/// That was woken, too, and may displace what computes.
-const WOKEN: u32 = 2;
+/// It is a new goroutine.
+const BEGUN: u32 = 2;
 
 impl Alarm {
     #[cfg(not(loom))]
@@ -92,16 +95,16 @@ impl Alarm {
         self.asleep.store(0, Ordering::Relaxed);
     }
 
-    /// Step 3: a thread without a P has queued what gave way. True: kick.
+    /// Step 3: a thread without a P has queued what it woke, or gave way. True: kick.
     #[must_use]
     pub(crate) fn queued(&self) -> bool {
         self.say(QUEUED)
     }
 
-    /// Step 3: a thread without a P has queued what it woke. True: kick.
+    /// Step 3: a thread without a P has queued what it begins. True: kick.
     #[must_use]
-    pub(crate) fn woken(&self) -> bool {
-        self.say(WOKEN)
+    pub(crate) fn begun(&self) -> bool {
+        self.say(BEGUN)
     }
 
     fn say(&self, what: u32) -> bool {
@@ -111,10 +114,10 @@ impl Alarm {
         self.listens.load(Ordering::Relaxed) != 0 && self.listens.swap(0, Ordering::Relaxed) != 0
     }
 
-    /// Step 3, by the monitor, at the beginning of a tick, before it looks at the queues: whether anything
-    /// was woken since the last one.
-    pub(crate) fn take_said(&self) -> bool {
-        self.said.load(Ordering::Relaxed) != 0 && self.said.swap(0, Ordering::AcqRel) == WOKEN
+    /// Step 3, by the monitor, at the beginning of a tick, before it looks at the queues: whether
+    /// anything was begun since the last one.
+    pub(crate) fn take_begun(&self) -> bool {
+        self.said.load(Ordering::Relaxed) != 0 && self.said.swap(0, Ordering::AcqRel) == BEGUN
     }
 
     /// Step 3, by the monitor, about to nap. False: something was said since its tick began.

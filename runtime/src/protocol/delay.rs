@@ -12,11 +12,11 @@
 //!
 //! It must not hide what it is to show. So it has no atomic read-modify-write, which would be a
 //! fence on x86_64, and no lock; what it keeps are plain loads and stores to a line that depends on
-//! where the stack is, which two threads seldom share. And it runs everywhere, in the handler and while a thread
-//! starts: no thread-local, no allocation, nothing that waits.
+//! where the stack is, which two threads seldom share. And it runs everywhere, in the handler and
+//! while a thread starts: no thread-local, no allocation, nothing that waits.
 //!
-//! `GOWEFT_DELAY_SEED` begins the numbers, and says how dense they are; without it the time does, and
-//! a line on stderr tells it. Threads race as they like, so the same seed gives the same
+//! `GOWEFT_DELAY_SEED` begins the numbers, and says how dense they are; without it the time does,
+//! and a line on stderr tells it. Threads race as they like, so the same seed gives the same
 //! mixture, not the same run.
 
 /// A step of a protocol: others may come in between.

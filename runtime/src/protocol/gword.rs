@@ -157,9 +157,10 @@ impl GWord {
     /// Running -> Parking with a new ticket, which the caller publishes.
     pub(crate) fn begin_park(&self) -> Ticket {
         let ticket = (self.0.load(Ordering::Relaxed) >> TICKET_SHIFT) + 1;
+        // Release for `Inside::ready_now`, which reads the ticket here.
         self.0.store(
             (ticket << TICKET_SHIFT) | State::Parking as u64,
-            Ordering::Relaxed,
+            Ordering::Release,
         );
         Ticket(ticket)
     }

@@ -3,11 +3,11 @@
 //!
 //! All of it under the scheduler's lock, under which `maxprocs` changes too. So whoever puts a P
 //! down, whatever it saw of `maxprocs` before, puts it where it belongs; and a P that is neither
-//! here nor stopped is owned, or in one hand, which will put it down here. [`admit`](IdleSet::admit) leaves such
-//! a one alone.
+//! here nor stopped is owned, or in one hand, which will put it down here.
+//! [`admit`](IdleSet::admit) leaves such a one alone.
 //!
-//! An idle P may have work in its queue: whoever put it here saw to it that somebody comes. To a P that
-//! takes no part nobody comes, so it stops with an empty queue only, and its holder empties it.
+//! A P is put down with an empty queue, and its holder empties it: to one that takes no part nobody
+//! comes, and to one that is idle only searchers do.
 //!
 //! The counter of idle Ps (`sleep.rs`) changes with the set.
 
@@ -22,7 +22,8 @@ pub(crate) trait Place: Sized + 'static {
     fn link(&self) -> &Link<Self>;
 }
 
-/// Under the scheduler's lock, or by who has the P in hand, in a chain of those that were dismissed.
+/// Under the scheduler's lock, or by who has the P in hand, in a chain of those that were
+/// dismissed.
 pub(crate) struct Link<P: 'static> {
     next: Cell<Option<&'static P>>,
     /// It takes no part: not yet, or not any more.

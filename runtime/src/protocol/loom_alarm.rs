@@ -291,7 +291,7 @@ fn loom_l6_one_that_its_handler_parks_is_served_by_whoever_goes_to_rest_or_by_th
 #[test]
 fn loom_l6_a_nap_is_not_slept_past_what_is_woken_queued_or_set_meanwhile() {
     const LATER: u64 = 100;
-    for wakes in [false, true] {
+    for begins in [false, true] {
         check(4, move || {
             let world = World::new();
             let (queue, heap) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU64::new(LATER)));
@@ -301,8 +301,8 @@ fn loom_l6_a_nap_is_not_slept_past_what_is_woken_queued_or_set_meanwhile() {
                 let (world, queue) = (world.clone(), queue.clone());
                 thread::spawn(move || {
                     queue.store(1, Ordering::Relaxed);
-                    let told = if wakes {
-                        world.alarm.woken()
+                    let told = if begins {
+                        world.alarm.begun()
                     } else {
                         world.alarm.queued()
                     };
@@ -325,8 +325,8 @@ fn loom_l6_a_nap_is_not_slept_past_what_is_woken_queued_or_set_meanwhile() {
             let (mut seen, mut until) = (0, 0);
             for tick in 0..2 {
                 // What is said before the look at the queue is seen by that look.
-                let woken = world.alarm.take_said();
-                assert!(wakes || !woken);
+                let begun = world.alarm.take_begun();
+                assert!(begins || !begun);
                 seen = queue.load(Ordering::Relaxed);
                 let nothing_said = world.alarm.listen();
                 gates[1].close(LATER);

@@ -3,7 +3,7 @@
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p goweft --lib --release loom_`.
 
-use super::atomic::{AtomicU64, AtomicUsize, Ordering};
+use super::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use super::gword::{GWord, Parked, Ready, State};
 use super::local_queue::{Deque, LocalQueue};
 use super::poll_gate::PollGate;
@@ -124,6 +124,41 @@ fn loom_l7_a_thread_that_ends_while_it_is_woken_is_still_known_as_a_thread() {
     });
 }
 
+/// An `unpark` that comes late takes its ticket from a block that may be another's by now: one that
+/// waits (a thread's), or one that is to begin later (`Inside::ready_now`).
+#[test]
+fn loom_l7_a_late_unpark_knows_what_the_block_stands_for() {
+    const GOROUTINE: usize = 0;
+    const THREAD: usize = 1;
+    const LATER: usize = 2;
+    for next in [THREAD, LATER] {
+        check(3, move || {
+            let block = Arc::new((Parker::running(), AtomicUsize::new(GOROUTINE)));
+            let waker = {
+                let block = block.clone();
+                thread::spawn(move || {
+                    let (_, ticket) = block.0.word.load();
+                    let kind = block.1.load(Ordering::Relaxed);
+                    if kind != LATER && block.0.word.ready(ticket) == Ready::Enqueue {
+                        assert_eq!(kind, THREAD, "what is no goroutine would be enqueued");
+                    }
+                })
+            };
+            block.0.word.end();
+            block.1.store(next, Ordering::Relaxed);
+            if next == LATER {
+                let ticket = block.0.word.begin_later();
+                assert_eq!(block.0.word.ready(ticket), Ready::Enqueue, "it has begun");
+                block.1.store(GOROUTINE, Ordering::Relaxed);
+            } else {
+                block.0.word.begin_park();
+                let _ = block.0.word.commit_park();
+            }
+            waker.join().unwrap();
+        });
+    }
+}
+
 #[test]
 fn loom_l7_a_held_goroutine_is_resumed_by_its_dumper_once() {
     check(3, || {
@@ -184,6 +219,12 @@ fn loom_l7_a_recycled_block_is_not_woken_by_its_former_life() {
 
 // ---- L5: sleep and wake ----
 
+/// Where one M is, under the lock of the idle set.
+type Place = AtomicUsize;
+const ELSEWHERE: usize = 0;
+const RESTS: usize = 1;
+const CLAIMED: usize = 2;
+
 /// Ms, Ps and one queue, as far as sleeping goes.
 struct Machines {
     sleep: Sleep,
@@ -192,6 +233,8 @@ struct Machines {
     /// Ms that were woken with a P and as searchers.
     woken: AtomicUsize,
     len: AtomicUsize,
+    /// Somebody sleeps in the netpoll. Written under the lock of the idle set.
+    polled: AtomicBool,
 }
 
 impl Machines {
@@ -202,6 +245,7 @@ impl Machines {
             idle: Mutex::new(0),
             woken: AtomicUsize::new(0),
             len: AtomicUsize::new(0),
+            polled: AtomicBool::new(true),
         }
     }
 
@@ -229,6 +273,33 @@ impl Machines {
         self.woken.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// What a second look sees.
+    fn needs_somebody(&self) -> bool {
+        self.len.load(Ordering::Relaxed) != 0
+            || (self.sleep.idle_now() != 0 && !self.polled.load(Ordering::Relaxed))
+    }
+
+    /// The poller goes from its place with an idle P.
+    fn leave_the_netpoll(&self) {
+        let mut idle = self.idle.lock().unwrap();
+        *idle -= 1;
+        self.sleep.busy();
+        self.polled.store(false, Ordering::Relaxed);
+    }
+
+    /// A P becomes idle whose M does not rest: it blocks.
+    fn rest_p(&self) {
+        {
+            let mut idle = self.idle.lock().unwrap();
+            *idle += 1;
+            self.sleep.idle();
+        }
+        self.sleep.before_second_look(false);
+        if self.needs_somebody() {
+            self.wake_for_work();
+        }
+    }
+
     fn take(&self) -> bool {
         let mut q = self.queue.lock().unwrap();
         if *q == 0 {
@@ -239,28 +310,52 @@ impl Machines {
         true
     }
 
-    /// An M that found nothing goes to sleep; what it sees in its second look
-    /// it takes, if its P is still there.
+    /// As `rest_at`, of an M that nobody claims for something else.
     fn rest(&self, searching: bool) {
+        self.rest_at(searching, &Place::new(ELSEWHERE));
+    }
+
+    /// An M that found nothing goes to sleep; for what it sees in its second look
+    /// it takes an idle P, unless it is claimed.
+    fn rest_at(&self, searching: bool, place: &Place) {
         {
             let mut idle = self.idle.lock().unwrap();
             *idle += 1;
             self.sleep.idle();
+            place.store(RESTS, Ordering::Relaxed);
+            self.polled.store(true, Ordering::Relaxed);
         }
         self.sleep.before_second_look(searching);
-        if self.len.load(Ordering::Relaxed) == 0 {
+        if !self.needs_somebody() {
             return;
         }
+        if !self.leave_place(place) {
+            self.wake_for_work();
+        }
+    }
+
+    fn leave_place(&self, place: &Place) -> bool {
         {
             let mut idle = self.idle.lock().unwrap();
-            if *idle == 0 {
-                return;
+            if place.load(Ordering::Relaxed) == CLAIMED || *idle == 0 {
+                return false;
             }
             *idle -= 1;
             self.sleep.busy();
         }
         self.sleep.search();
         self.woken.fetch_add(1, Ordering::AcqRel);
+        true
+    }
+
+    /// Gives an idle P to the M in `place`, for something else than what is in the queue.
+    fn claim(&self, place: &Place) {
+        let mut idle = self.idle.lock().unwrap();
+        if place.load(Ordering::Relaxed) == RESTS && *idle != 0 {
+            *idle -= 1;
+            self.sleep.busy();
+            place.store(CLAIMED, Ordering::Relaxed);
+        }
     }
 
     /// After everything: work that is left has somebody who is coming for it.
@@ -327,6 +422,55 @@ fn loom_l5_the_last_searcher_does_not_strand_what_came_while_it_searched() {
         goer.join().unwrap();
         pusher.join().unwrap();
         m.nothing_is_forgotten();
+    });
+}
+
+#[test]
+fn loom_l5_a_goer_that_is_claimed_for_something_else_strands_nobody() {
+    check(3, || {
+        let m = Arc::new(Machines::new());
+        let place = Arc::new(Place::new(ELSEWHERE));
+        // Another P is idle all the time.
+        *m.idle.lock().unwrap() = 1;
+        m.sleep.idle();
+        // The only searcher has found nothing.
+        m.sleep.search();
+        let goer = {
+            let (m, place) = (m.clone(), place.clone());
+            thread::spawn(move || m.rest_at(true, &place))
+        };
+        let claimer = {
+            let m = m.clone();
+            thread::spawn(move || m.claim(&place))
+        };
+        m.submit();
+        goer.join().unwrap();
+        claimer.join().unwrap();
+        m.nothing_is_forgotten();
+    });
+}
+
+/// Beside idle Ps somebody polls, or is coming, who finds the place free when it rests.
+#[test]
+fn loom_l5_a_poller_that_blocks_leaves_its_place_to_somebody() {
+    check(3, || {
+        let m = Arc::new(Machines::new());
+        *m.idle.lock().unwrap() = 1;
+        m.sleep.idle();
+        // The only searcher has found nothing.
+        m.sleep.search();
+        let goer = {
+            let m = m.clone();
+            thread::spawn(move || m.rest(true))
+        };
+        m.leave_the_netpoll();
+        m.rest_p();
+        goer.join().unwrap();
+        let woken = m.woken.load(Ordering::Relaxed);
+        assert!(
+            m.polled.load(Ordering::Relaxed) || woken != 0,
+            "nobody polls"
+        );
     });
 }
 

@@ -116,7 +116,8 @@ impl Procs {
         Some(self.idle.lock().unwrap().pop(&self.sleep)?.index)
     }
 
-    /// Nobody moves any more: each P is in its place, and in no other, but for the one that is `owned`.
+    /// Nobody moves any more: each P is in its place, and in no other, but for the one that is
+    /// `owned`.
     fn everything_is_in_its_place(&self, owned: Option<usize>) {
         let mut found = vec![0; self.all.len()];
         if let Some(p) = owned {

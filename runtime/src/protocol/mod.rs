@@ -24,6 +24,7 @@ pub(crate) mod mutex_word;
 pub(crate) mod mword;
 pub(crate) mod poll_gate;
 pub(crate) mod preempted;
+pub(crate) mod quiet;
 pub(crate) mod read_bias;
 pub(crate) mod ring;
 pub(crate) mod rt;

@@ -10,14 +10,14 @@
 //! | QUEUED | a waiter, under the queue's lock | the queue is not empty |
 //!
 //! *Shared*: locking and unlocking are one compare-and-swap each. A waiter sets QUEUED and sees
-//! LOCKED in one step, so the unlock comes after it, sees QUEUED, and wakes: under the queue's lock,
-//! unless WOKEN is set too. Who takes WOKEN back without taking the mutex sees in that step whether
-//! it is still LOCKED; so the unlock that left the waking to it comes before, and is seen, or comes
-//! after, fails, and wakes.
+//! LOCKED in one step, so the unlock comes after it, sees QUEUED, and wakes: under the queue's
+//! lock, unless WOKEN is set too. Who takes WOKEN back without taking the mutex sees in that step
+//! whether it is still LOCKED; so the unlock that left the waking to it comes before, and is seen,
+//! or comes after, fails, and wakes.
 //!
 //! *Plain*: unlocking is a store, which costs half as much as a lock and unlock do otherwise. The
-//! word is LOCKED or 0 then. A store does not see whether somebody waits, so before the first waiter
-//! sets a bit it makes the mutex shared, and that is the rare side, which pays for both:
+//! word is LOCKED or 0 then. A store does not see whether somebody waits, so before the first
+//! waiter sets a bit it makes the mutex shared, and that is the rare side, which pays for both:
 //!
 //! | who unlocks | who waits, under the queue's lock |
 //! |---|---|
@@ -30,7 +30,7 @@
 //! before or after step 2 of whoever unlocks. If after, the waiter finds the mutex free in its
 //! step 3. If before, step 3 of the unlock finds that it is shared: its store may have wiped
 //! QUEUED away, and it puts that right under the queue's lock. Whoever unlocks later finds
-//! it shared in step 1.
+//! it shared in step 1; or, if that is not seen yet, in step 3.
 //!
 //! A mutex begins as shared. After [`QUIET`] unlocks without a waiter its holder makes it plain,
 //! under the queue's lock, when the word is just LOCKED and the queue is empty: then

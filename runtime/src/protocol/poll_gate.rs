@@ -1,9 +1,9 @@
 //! Poller and timer setter: no timer is set earlier than a sleeping poller
 //! wakes, without the poller being kicked (PROTOCOL 16).
 //!
-//! 1. The **poller** stores the time at which it will wake, fences, and looks at the
-//!    earliest timer of every heap: [`close`](PollGate::close), then a second look. If one is earlier
-//!    it begins again.
+//! 1. The **poller** stores the time at which it will wake, fences, and looks at the earliest timer
+//!    of every heap: [`close`](PollGate::close), then a second look. If one is earlier it begins
+//!    again.
 //! 2. A **setter** publishes its heap's earliest time, then [`must_kick`](PollGate::must_kick):
 //!    fence, and kick when the poller would wake later than that.
 //!

@@ -63,7 +63,7 @@ impl Slot {
         Slot(AtomicUsize::new(0))
     }
 
-    /// By a writer, after [`Bias::revoke`]: whether a reader of `lock` is here.
+    /// By a writer: whether a reader of `lock` is here. Before [`Bias::revoke`] it is a hint.
     pub(crate) fn has(&self, lock: usize) -> bool {
         self.0.load(Ordering::Acquire) == lock
     }

@@ -5,28 +5,35 @@
 //! `enter` that it interrupts between load and store still stores 1, and a `leave`
 //! is never interrupted by a handler that writes.
 //!
-//! Release when it becomes 0, Acquire by the monitor: what the thread did to its
-//! P is seen by whoever the monitor gives that P to. Becoming 1 needs the
-//! barrier of `barrier.rs` before the word is looked at.
+//! Release when it becomes 0, Acquire by the monitor: what the thread did to its P is seen by
+//! whoever the monitor gives that P to. Becoming 1 needs the barrier of `barrier.rs` before the
+//! word is looked at. The 0 that the monitor reads is no older one, from before an entry and a
+//! leave: it reads behind the heavy barrier, so all that the thread stored before it is there, and
+//! whoever enters after it meets Pending.
 //!
-//! `notes` is what a thread looks at where it leaves anyway. The monitor leaves one when it
-//! looks ([`Rt::look`]), and the thread's next leave takes it off: so the monitor knows
-//! whether the thread has made a call since. (A counter in `inside` would tell it too, and make each
-//! entry wait for the leave before it: 0.5 of 2 ns.) Only hints: theft is right
-//! whatever they say.
+//! `notes` is what a thread looks at where it leaves anyway. The monitor leaves one when it looks
+//! ([`Rt::look`]), and the thread's next leave takes it off: so the monitor knows whether the
+//! thread has made a call since. (A counter in `inside` would tell it too, and make each entry wait
+//! for the leave before it: 0.5 of 2 ns.) An ask names the slice that it is about: the goroutine
+//! that runs when it comes may have been given the P just then, by the one who was meant. Only
+//! hints: theft is right whatever they say.
 
-use super::atomic::{AtomicU32, Ordering};
+use super::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::barrier;
 
 /// Yield, please.
 const ASKED: u32 = 1;
 /// The monitor has looked.
 const LOOKED: u32 = 2;
+/// It may not wait where it wanted to.
+const REFUSED: u32 = 4;
 
 /// See the module.
 pub(crate) struct Rt {
     inside: AtomicU32,
     notes: AtomicU32,
+    /// Which slice of the P was to end, when `ASKED` was set last (`P::slice`).
+    slice: AtomicU64,
 }
 
 /// What the monitor saw.
@@ -43,6 +50,7 @@ impl Rt {
         Rt {
             inside: AtomicU32::new(0),
             notes: AtomicU32::new(0),
+            slice: AtomicU64::new(0),
         }
     }
 
@@ -59,23 +67,22 @@ impl Rt {
 
     /// Enters. False: it is inside already. The word may be looked at afterwards.
     pub(crate) fn enter(&self) -> bool {
-        let entered = self.step_in();
+        let was_inside = self.step_in();
         barrier::light();
-        entered
+        was_inside == 0
     }
 
-    /// Enters, but for the barrier: the word may be looked at afterwards where that is
-    /// cheap ([`barrier::is_cheap`]), and otherwise after `barrier::light`.
+    /// Enters, but for the barrier: the word may be looked at afterwards where that is cheap
+    /// ([`barrier::is_cheap`]), and otherwise after `barrier::light`. Not 0: it was inside already.
+    /// (No branch asks for it here, where the caller needs one anyway.)
     #[inline(always)]
-    pub(crate) fn step_in(&self) -> bool {
-        if self.is_inside() {
-            return false;
-        }
+    pub(crate) fn step_in(&self) -> u32 {
+        let was_inside = self.inside.load(Ordering::Relaxed);
         self.inside.store(1, Ordering::Relaxed);
         #[cfg(not(loom))]
         std::sync::atomic::compiler_fence(Ordering::SeqCst);
         super::delay::here();
-        true
+        was_inside
     }
 
     /// Leaves. Nothing of the P may be touched afterwards.
@@ -86,15 +93,22 @@ impl Rt {
         self.inside.store(0, Ordering::Release);
     }
 
-    /// Whether there are notes: by its own thread, where it has left.
+    /// Not 0: there are some. By its own thread, where it leaves.
     #[inline(always)]
-    pub(crate) fn has_notes(&self) -> bool {
-        self.notes.load(Ordering::Relaxed) != 0
+    pub(crate) fn notes(&self) -> u32 {
+        self.notes.load(Ordering::Relaxed)
     }
 
-    /// Takes all notes off. True: it was asked to yield.
-    pub(crate) fn take_notes(&self) -> bool {
-        self.notes.swap(0, Ordering::Relaxed) & ASKED != 0
+    /// Whether there are notes.
+    #[inline(always)]
+    pub(crate) fn has_notes(&self) -> bool {
+        self.notes() != 0
+    }
+
+    /// Takes all notes off. True: it was asked to yield, in this slice.
+    pub(crate) fn take_notes(&self, slice: u64) -> bool {
+        let asked = self.notes.swap(0, Ordering::Acquire) & ASKED != 0;
+        asked && self.slice.load(Ordering::Relaxed) == slice
     }
 
     /// Whoever was asked has yielded.
@@ -105,9 +119,15 @@ impl Rt {
         }
     }
 
-    /// Asks it to yield where it next leaves. Safe in a signal handler.
-    pub(crate) fn ask(&self) {
-        self.notes.fetch_or(ASKED, Ordering::Relaxed);
+    /// Asks it to yield where it next leaves, if that is in `slice`.
+    pub(crate) fn ask(&self, slice: u64) {
+        self.slice.store(slice, Ordering::Relaxed);
+        self.notes.fetch_or(ASKED, Ordering::Release);
+    }
+
+    /// By its own thread: has it look at its notes where it next leaves.
+    pub(crate) fn note_refusal(&self) {
+        self.notes.fetch_or(REFUSED, Ordering::Relaxed);
     }
 
     /// By the monitor.

@@ -6,9 +6,10 @@
 //! 1. A **submitter** publishes work in a queue, then [`wake_wanted`](Sleep::wake_wanted):
 //!    SeqCst fence, and if a P is idle and nobody searches, it takes the only
 //!    searcher's place (0 -> 1) and hands it to the M that it wakes.
-//! 2. A **goer** that found nothing puts its P in the idle set, [`idle`](Sleep::idle), and
-//!    drops searching: both before a SeqCst fence. Then it looks at every
-//!    queue again, and wakes itself when it sees work.
+//! 2. A **goer** that found nothing puts its P in the idle set, [`idle`](Sleep::idle), and drops
+//!    searching: both before a SeqCst fence. Then it looks at every queue again, and whether
+//!    anybody polls. When it sees work, or nobody who polls, it wakes itself; or another one, if it
+//!    has been claimed by then, for it may have been for other work.
 //! 3. A searcher that finds work leaves with [`found`](Sleep::found); the last one to leave
 //!    wakes one more, because submitters relied on it.
 //!

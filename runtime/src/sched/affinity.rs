@@ -9,9 +9,9 @@
 //! M22): when it lends its P for a call that blocks, and when the monitor steals it,
 //! it may run anywhere ([`widen`]) until it has a P again.
 //!
-//! `M::cpu` says to which CPU the thread was moved last: by the thread itself when it
-//! gets a P, by the monitor around a theft. If both do so at once the mask may be that
-//! of the one and the word that of the other; then the thread runs in a wrong place until it
+//! `M::cpu` says to which CPU the thread was moved last: by the thread itself when it gets a P, by
+//! whoever wakes it for one, by the monitor around a theft. If two do so at once the mask may be
+//! that of the one and the word that of the other; then the thread runs in a wrong place until it
 //! gets a P the next time, which is all that can happen.
 //!
 //! All of it does nothing but one load unless CPUs were set.

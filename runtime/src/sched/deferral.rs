@@ -35,7 +35,7 @@
 //! (`PreemptSafe`'s methods are never inlined). Code that runs a caller's closure does not: what
 //! the closure does may park. There the goroutine has to stay on its thread, as
 //! one that is panicking does (step 8, bound), and the two calls have to be made
-//! through [`defer_here`] and [`allow_here`].
+//! through functions that are never inlined (as the tests do).
 
 use super::preempt;
 use std::sync::atomic::{AtomicU32, Ordering, compiler_fence};
@@ -92,14 +92,14 @@ pub(crate) fn allow(before: Before) {
 
 /// [`defer`], for code that may be inlined anywhere.
 #[inline(never)]
-#[allow(dead_code, reason = "for `no_preempt`, which comes with the handler")]
+#[cfg(test)]
 pub(crate) fn defer_here() -> Before {
     defer()
 }
 
 /// [`allow`], for code that may be inlined anywhere.
 #[inline(never)]
-#[allow(dead_code, reason = "for `no_preempt`, which comes with the handler")]
+#[cfg(test)]
 pub(crate) fn allow_here(before: Before) {
     allow(before);
 }

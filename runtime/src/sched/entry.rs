@@ -6,7 +6,7 @@
 //! that one on the same stack, without a switch. Otherwise it switches away
 //! for good, and the deferred action gives the stack and the block back.
 
-use super::g::GRef;
+use super::g::{GRef, Kind};
 use super::inside::Inside;
 use super::m::M;
 use super::wait::{next_here, owned, resume_point};
@@ -22,6 +22,7 @@ pub(crate) fn bind(inside: &Inside, m: &'static M, g: GRef) -> Context {
         Ok(stack) => stack,
         Err(e) => no_stack(&e),
     };
+    debug_assert!(g.kind() == Kind::Goroutine, "whoever is enqueued is one");
     begin(m, g);
     // SAFETY: the stack is g's alone, and `goroutine_main` never returns.
     let context =
@@ -38,7 +39,7 @@ fn begin(m: &'static M, g: GRef) {
         g.bound
             .store(ptr::from_ref(m).cast_mut(), Ordering::Relaxed);
     }
-    m.g.set(g.as_ptr());
+    m.set_running(Some(g));
     g.word.start();
 }
 
@@ -58,7 +59,7 @@ unsafe extern "C" fn goroutine_main(_arg: *mut ()) -> ! {
         // SAFETY: `end` left us inside.
         let mut inside = std::mem::ManuallyDrop::new(unsafe { Inside::resume() });
         // SAFETY: the running goroutine's block.
-        let dead = unsafe { GRef::from_ptr(m.g.get()) };
+        let dead = unsafe { GRef::from_ptr(m.g.load(Ordering::Relaxed)) };
         let p = owned(m);
         p.counters().switches.add(1);
         p.counters().ended.add(1);
@@ -78,7 +79,7 @@ unsafe extern "C" fn goroutine_main(_arg: *mut ()) -> ! {
                 let to = if next.is_fresh() {
                     bind(&inside, m, next)
                 } else {
-                    m.g.set(next.as_ptr());
+                    m.set_running(Some(next));
                     next.word.start();
                     resume_point(next)
                 };
@@ -87,7 +88,7 @@ unsafe extern "C" fn goroutine_main(_arg: *mut ()) -> ! {
                 unsafe { context::switch_final(to, commit_end, dead.as_ptr().cast()) }
             }
             None => {
-                m.g.set(ptr::null_mut());
+                m.set_running(None);
                 let Some(host) = m.host.get() else {
                     crate::abort::fatal("an M without a loop")
                 };
@@ -102,12 +103,12 @@ unsafe extern "C" fn goroutine_main(_arg: *mut ()) -> ! {
 #[inline(never)]
 fn run_one() {
     // SAFETY: `m.g` is the goroutine that was switched to.
-    let g = unsafe { GRef::from_ptr(here().g.get()) };
+    let g = unsafe { GRef::from_ptr(here().g.load(Ordering::Relaxed)) };
     // SAFETY: the spawner wrote the entry; we take it, once.
     let entry = unsafe { (*g.entry.get()).assume_init_read() };
     let mut storage = entry.storage;
     // SAFETY: whoever switched here is inside and left it to us to leave.
-    drop(unsafe { Inside::resume() });
+    unsafe { Inside::resume() }.leave_to_begin();
     // SAFETY: `call` belongs to this storage, and runs once. It does not unwind.
     unsafe { (entry.call)(storage.as_mut_ptr().cast()) };
     let cold = g.cold.replace(ptr::null_mut());

@@ -15,6 +15,7 @@
 
 use crate::lock::ShortLock;
 use crate::protocol::gword::GWord;
+use crate::protocol::quiet::Quiet;
 use crate::sys;
 use goweft_stacks::context::Context;
 use goweft_stacks::{Class, Stack};
@@ -125,9 +126,8 @@ pub(crate) struct G {
     /// `task::park`'s permit: the id of the goroutine it is for, and a state.
     pub(crate) permit: AtomicU64,
     pub(crate) spawned_at: Cell<Option<&'static Location<'static>>>,
-    /// In `no_preempt`: its thread is not parked. Written by the goroutine, read by the
-    /// handler on the thread that runs it.
-    pub(crate) no_preempt: Cell<bool>,
+    /// In `no_preempt`: its thread is not parked, and gets no signal.
+    pub(crate) quiet: Quiet,
     /// In `no_park`: it must not wait, and does not leave its thread. Written by the goroutine.
     pub(crate) no_park: Cell<bool>,
     /// A wait was refused to it in `no_park`: it panics when it leaves the runtime. Its own.

@@ -1,7 +1,7 @@
 //! Home: goroutines that stay on one thread, and the M that they live on (PROTOCOL 19).
 //!
-//! A goroutine that is *pinned* (`Builder::pinned`, `Migration::Pinned`) is at home on the M
-//! on which it first runs; one that is *locked* (`task::lock_os_thread`) is at home, for as long, on
+//! A goroutine that is *pinned* (`Builder::pinned`, `Migration::Pinned`) is at home on the M on
+//! which it first runs; one that is *locked* (`task::lock_os_thread`) is at home, for as long, on
 //! the M on which it called. Away from home it never runs. Many may share a home.
 //!
 //! What always holds:
@@ -13,12 +13,12 @@
 //! - under that lock `place` says where the M rests, if it does. So whoever puts something into
 //!   the inbox knows whether the M comes by itself (it has a P, or is on its way to it, or is about
 //!   to take the lock), or must be given a P, or stand in the bound queue;
-//! - an M that rests (Spare, Poller, Home) has an empty inbox and an empty queue: it looks at both under the
-//!   lock, in the step in which it takes its place.
+//! - an M that rests (Spare, Poller, Home) has an empty inbox and an empty queue: it looks at both
+//!   under the lock, in the step in which it takes its place.
 //!
 //! A *closed* M, on which a goroutine is locked, runs nothing but who is at home there: it never is
-//! spare or the poller, and gives its P on when the others' turn comes. When
-//! a goroutine has ended locked, it stays closed; when nobody lives there any more, its thread ends.
+//! spare or the poller, and gives its P on when the others' turn comes. When a goroutine has ended
+//! locked, it stays closed; when nobody lives there any more, its thread ends.
 
 use super::g::{GList, GRef};
 use super::inside::Inside;
@@ -55,6 +55,8 @@ pub(crate) struct Home {
     inbox_len: AtomicU32,
     /// Who was made runnable by others. Under the lock.
     inbox: UnsafeCell<GList>,
+    /// Some of them by a thread without a P (PROTOCOL 17). Under the lock.
+    urgent: Cell<bool>,
     /// Goroutines that live here. This and all below but `place` are the thread's own.
     settled: Cell<u32>,
     /// How many of them keep it closed, and those that have ended locked.
@@ -151,11 +153,18 @@ impl Home {
     }
 
     /// By others: `g`, who lives here, is runnable.
-    pub(super) fn put_into_inbox(&self, _lists: &mut Lists, g: GRef) {
+    pub(super) fn put_into_inbox(&self, _lists: &mut Lists, g: GRef, urgent: bool) {
+        self.urgent.set(self.urgent.get() || urgent);
         // SAFETY: the lock is held: there is no other reference.
         let inbox = unsafe { &mut *self.inbox.get() };
         inbox.push(g);
         self.inbox_len.store(inbox.len() as u32, Ordering::Relaxed);
+    }
+
+    /// By the thread: whether somebody in the inbox was woken by a thread without a P, and nobody
+    /// goes before those.
+    pub(super) fn is_urgent(&self, _lists: &Lists) -> bool {
+        self.urgent.get() && self.own_word.load(Ordering::Relaxed) < ONE
     }
 
     /// By the thread: who goes next here. Those from the inbox stand behind those that are
@@ -178,6 +187,7 @@ impl Home {
         // SAFETY: the lock is held.
         let inbox = unsafe { &mut *self.inbox.get() };
         self.inbox_len.store(0, Ordering::Relaxed);
+        self.urgent.set(false);
         let word = self.own_word.load(Ordering::Relaxed);
         let more = ONE * inbox.len() as u32;
         // SAFETY: as in `push_own`.

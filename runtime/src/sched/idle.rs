@@ -43,11 +43,12 @@ pub(super) fn wake_one_more(inside: &mut Inside) {
     wake_one(inside);
 }
 
-/// How an M that was given a P is to be woken.
+/// How an M that was given a P, or is to come for one, is to be woken.
 #[must_use]
 pub(super) enum Wake {
     Futex(&'static M),
-    Kick,
+    /// It is the poller.
+    Kick(&'static M),
 }
 
 /// Gives an idle P to an M and wakes it. The caller took a searcher's place,
@@ -57,6 +58,15 @@ pub(super) enum Wake {
 fn wake_one(inside: &mut Inside) {
     loop {
         let mut lists = lists::lock(inside);
+        // Whom it is for first: a P that left the idle set for nobody and came back would hide from
+        // a submitter that looks in between.
+        if !lists.has_bound() && lists.resting() == 0 {
+            // An M that is made looks for work before it rests, so it needs no
+            // searcher's place to be kept for it.
+            SLEEP.stop_searching();
+            drop(lists);
+            return threads::want_for_idle();
+        }
         let Some(p) = lists.pop_idle() else {
             // All Ps are busy: each looks at every queue before it sleeps. Under
             // the lock: a P that becomes idle after this finds the place free, so
@@ -65,28 +75,17 @@ fn wake_one(inside: &mut Inside) {
         };
         // Bound Ms first, each with a P of its own; they do not search, so the
         // searcher's place stays with us for the next idle P.
-        if let Some(wake) = claim_bound_for(&mut lists, p) {
-            drop(lists);
-            deliver(wake);
-            monitor::wake_if_asleep();
-            continue;
-        }
-        let wake = claim_rested(&mut lists, p, true);
-        if wake.is_none() {
-            lists.push_idle(p);
-            // An M that is made looks for work before it rests, so it needs no
-            // searcher's place to be kept for it.
-            SLEEP.stop_searching();
-        }
+        let bound = claim_bound_for(&mut lists, p);
+        let is_for_bound = bound.is_some();
+        let wake = bound
+            .or_else(|| claim_rested(&mut lists, p, true))
+            .expect("there is one");
         drop(lists);
-        match wake {
-            Some(wake) => {
-                deliver(wake);
-                monitor::wake_if_asleep();
-            }
-            None => threads::want_for_idle(),
+        deliver(wake);
+        monitor::wake_if_asleep();
+        if !is_for_bound {
+            return;
         }
-        return;
     }
 }
 
@@ -98,7 +97,7 @@ pub(super) fn claim_rested(lists: &mut Lists, p: &'static P, searching: bool) ->
     }
     let m = lists.take_poller()?;
     give(m, p, searching);
-    Some(Wake::Kick)
+    Some(Wake::Kick(m))
 }
 
 /// Under the lock: gives `p` to the first bound M that wants one.
@@ -132,6 +131,11 @@ fn give(m: &'static M, p: &'static P, searching: bool) {
 }
 
 pub(super) fn deliver(wake: Wake) {
+    let (Wake::Futex(m) | Wake::Kick(m)) = wake;
+    // It sleeps where it ran last, and another may compute there.
+    if let Some(p) = p_of(m.next_p.load(Ordering::Relaxed)) {
+        affinity::follow(m, p);
+    }
     match wake {
         Wake::Futex(m) => {
             delay::here();
@@ -139,7 +143,7 @@ pub(super) fn deliver(wake: Wake) {
             delay::here();
             sys::futex_wake(&m.wake);
         }
-        Wake::Kick => poll::kick(),
+        Wake::Kick(_) => poll::kick(),
     }
 }
 
@@ -160,17 +164,23 @@ pub(crate) fn wait_for_claim(m: &'static M) {
     delay::here();
 }
 
+/// The P that a `next_p` names.
+fn p_of(next: u32) -> Option<&'static P> {
+    (next as usize).checked_sub(1).and_then(p::get)
+}
+
 /// Owns the P in `next_p`. False: there is none. Safe in a signal handler.
 pub(crate) fn take_given(m: &'static M) -> bool {
     let given = m.next_p.swap(0, Ordering::Acquire);
     delay::here();
-    let Some(p) = (given as usize).checked_sub(1).and_then(p::get) else {
+    let Some(p) = p_of(given) else {
         return false;
     };
     m.own(p);
     m.searching
         .store(m.woken_searching.get(), Ordering::Relaxed);
-    // `maxprocs` may have been lowered on the way: then the monitor counts this P with neither side.
+    // `maxprocs` may have been lowered on the way: then the monitor counts this P with neither
+    // side.
     monitor::wake_if_asleep();
     true
 }
@@ -179,20 +189,28 @@ pub(crate) fn take_given(m: &'static M) -> bool {
 /// makes the busy Ps look.
 pub(crate) fn ready_bound(inside: &mut Inside, m: &'static M) {
     let mut lists = lists::lock(inside);
+    let urgent = inside.p().is_none();
     let Some(p) = lists.pop_idle() else {
-        return queue_bound(inside, lists, m);
+        return queue_bound(inside, lists, m, urgent);
     };
-    lists.push_bound(m);
-    let wake = claim_bound_for(&mut lists, p).expect("one was just pushed");
-    drop(lists);
+    let wake = if let Some(first) = claim_bound_for(&mut lists, p) {
+        // One waits already that nobody has come to serve.
+        queue_bound(inside, lists, m, urgent);
+        first
+    } else {
+        let wake = claim(m);
+        give(m, p, false);
+        drop(lists);
+        wake
+    };
     deliver(wake);
     monitor::wake_if_asleep();
 }
 
-/// No P is idle: `m`, for whom somebody became runnable, queues for one, and the busy Ps look when
-/// they next schedule. Woken from outside it is urgent: one of them is displaced (step 17).
-fn queue_bound(inside: &mut Inside, mut lists: ShortGuard<'_, Lists>, m: &'static M) {
-    let urgent = inside.p().is_none();
+/// No P is idle for it: `m`, for whom somebody became runnable, queues for one, and the busy Ps
+/// look when they next schedule. `urgent`: by a thread without a P, so one of them is displaced
+/// (step 17).
+fn queue_bound(inside: &mut Inside, mut lists: ShortGuard<'_, Lists>, m: &'static M, urgent: bool) {
     if urgent {
         lists.push_urgent(m);
     } else {
@@ -211,8 +229,9 @@ pub(crate) fn ready_at_home(inside: &mut Inside, m: &'static M, g: GRef) {
     if inside.m().is_some_and(|here| ptr::eq(here, m)) {
         return m.home.push_own(g);
     }
+    let urgent = inside.p().is_none();
     let mut lists = lists::lock(inside);
-    m.home.put_into_inbox(&mut lists, g);
+    m.home.put_into_inbox(&mut lists, g, urgent);
     let place = m.home.place.get();
     match place {
         // It looks at its inbox when it next schedules, or before it rests.
@@ -224,17 +243,17 @@ pub(crate) fn ready_at_home(inside: &mut Inside, m: &'static M, g: GRef) {
             lists.withdraw(m);
             give(m, p, false);
             if place == Place::Poller {
-                Wake::Kick
+                Wake::Kick(m)
             } else {
                 Wake::Futex(m)
             }
         }
         // It leaves its place by itself, and then queues: an M in the netpoll does not
         // wake when it is given a P like the others in the queue.
-        None if place == Place::Poller => Wake::Kick,
+        None if place == Place::Poller => Wake::Kick(m),
         None => {
             lists.withdraw(m);
-            return queue_bound(inside, lists, m);
+            return queue_bound(inside, lists, m, urgent);
         }
     };
     drop(lists);
@@ -296,14 +315,15 @@ fn release_p(inside: &mut Inside, m: &'static M) {
         // In turns: those who stand in the bound queue may be back in it before the
         // last of them is served.
         let queued = p.has_work() || lists::global_len() != 0;
-        let bound_first = !queued || p.given_to_bound.get() == 0;
+        let bound_first = p.turns.bound_goes(queued, lists.has_bound(), 1);
         let wake = if bound_first {
             claim_bound_for(&mut lists, p)
         } else {
             claim_rested(&mut lists, p, false).or_else(|| claim_bound_for(&mut lists, p))
         };
-        p.given_to_bound.set(u32::from(queued && bound_first));
-        p.for_queue.set(!bound_first);
+        if !bound_first {
+            p.call_attention();
+        }
         if let Some(wake) = wake {
             drop(lists);
             return deliver(wake);
@@ -313,22 +333,37 @@ fn release_p(inside: &mut Inside, m: &'static M) {
 }
 
 /// A P that the caller holds goes to the idle set (or stops), with a goer's second look
-/// on its behalf: it may have work in its queue, and somebody must watch the
-/// netpoll and the timers.
+/// on its behalf: somebody must see to what was in its queue, and watch the netpoll and the timers.
 pub(super) fn rest_p(inside: &mut Inside, p: &'static P) {
-    if !lists::lock(inside).try_push_idle(p) {
+    let (lists, stops) = try_push_idle(inside, p);
+    drop(lists);
+    if stops {
         stop(inside, p);
     }
-    let unwatched = !lists::lock(inside).has_poller();
     SLEEP.before_second_look(false);
-    if (unwatched || there_is_work()) && SLEEP.wake_wanted() {
+    if somebody_is_needed() && SLEEP.wake_wanted() {
         wake_one(inside);
     }
 }
 
+/// A P that the caller holds goes to the idle set, unless it has to stop: then true. The lock is
+/// held still.
+///
+/// What is in its queue goes to the global one: into that of an idle P only searchers look, and
+/// where there can be no more threads all may be busy for ever.
+fn try_push_idle(inside: &Inside, p: &'static P) -> (ShortGuard<'static, Lists>, bool) {
+    let mut queued = take_all(p);
+    let mut lists = lists::lock(inside);
+    if queued.len() != 0 {
+        lists.pour_into_global(&mut queued);
+    }
+    let stops = !lists.try_push_idle(p);
+    (lists, stops)
+}
+
 /// The P of `m` goes to the first bound M that wants one. False: there is none. What is queued has
-/// its turn when that one next schedules: two that wake each other on two threads would have the P for
-/// themselves.
+/// its turn when that one next schedules: two that wake each other on two threads would have the P
+/// for themselves.
 pub(crate) fn give_to_bound(inside: &mut Inside, m: &'static M, p: &'static P) -> bool {
     if !lists::bound_waits() {
         return false;
@@ -342,7 +377,8 @@ pub(crate) fn give_to_bound(inside: &mut Inside, m: &'static M, p: &'static P) -
     p.token.lay_down(m);
     m.word.disown();
     m.p.set(ptr::null());
-    p.for_queue.set(p.has_work() || lists::global_len() != 0);
+    p.turns
+        .has_gone_to_bound(p.has_work() || lists::global_len() != 0);
     let wake = claim(bound);
     give(bound, p, false);
     drop(lists);
@@ -355,17 +391,23 @@ pub(crate) fn give_to_bound(inside: &mut Inside, m: &'static M, p: &'static P) -
 /// heaps of all Ps. The caller looks for work afterwards: there may be an idle
 /// P that nobody was woken for.
 pub(super) fn stop(inside: &mut Inside, p: &'static P) {
-    let mut rest = GList::new();
-    if let Some(g) = p.queue.take_next() {
-        rest.push(g);
-    }
-    while let Some(g) = p.queue.pop() {
-        rest.push(g);
-    }
+    let mut queued = take_all(p);
     p.magazine(inside).drain();
     let mut lists = lists::lock(inside);
-    lists.append_global(&mut rest);
+    lists.append_global(&mut queued);
     lists.push_idle_or_stop(p);
+}
+
+/// What is queued at `p`, which the caller holds.
+fn take_all(p: &'static P) -> GList {
+    let mut all = GList::new();
+    if let Some(g) = p.queue.take_next() {
+        all.push(g);
+    }
+    while let Some(g) = p.queue.pop() {
+        all.push(g);
+    }
+    all
 }
 
 /// Step 15: `runnext` has been kept waiting beside an idle P.
@@ -409,10 +451,11 @@ pub(crate) fn rest(inside: &mut Inside, m: &'static M) {
         m.word.disown();
         m.p.set(ptr::null());
     }
-    let mut lists = lists::lock(inside);
-    if let Some(p) = p
-        && !lists.try_push_idle(p)
-    {
+    let (mut lists, stops) = match p {
+        Some(p) => try_push_idle(inside, p),
+        None => (lists::lock(inside), false),
+    };
+    if let Some(p) = p.filter(|_| stops) {
         drop(lists);
         stop(inside, p);
         // Not every way from here looks for what it left.
@@ -438,9 +481,14 @@ pub(crate) fn rest_first(inside: &mut Inside, m: &'static M) {
 fn rest_at(inside: &mut Inside, m: &'static M, place: Rest) {
     SLEEP.before_second_look(m.leave_search());
     // Also without a P: submitters that saw us search relied on us, and a P that
-    // stopped left its work to whoever has an idle one.
-    if there_is_work() && leave_place(inside, m) {
-        return;
+    // stopped left its work to whoever has an idle one. The poller of a moment ago may be gone, and
+    // who gave its P away meanwhile relied on us too: then the place is ours when we rest again.
+    if somebody_is_needed() {
+        if leave_place(inside, m) {
+            return;
+        }
+        // Claimed perhaps, and for something else than what is there.
+        wake_for_work(inside);
     }
     match place {
         Rest::Spare => wait_for_p(m),
@@ -448,10 +496,10 @@ fn rest_at(inside: &mut Inside, m: &'static M, place: Rest) {
     }
 }
 
-/// Whoever rests beside an idle P polls, if nobody does. When all Ps are busy
-/// nobody does: they look at the netpoll themselves, and a sleeper beside them
-/// would take each event over a thread switch. Nor does anybody between a poller's
-/// leaving with a P and the next rest: then the monitor looks at each tick.
+/// Whoever rests beside an idle P polls, if nobody does. When all Ps are busy nobody begins to (who
+/// polls already goes on): they look at the netpoll themselves, and a sleeper beside them would
+/// take each event over a thread switch. Nor does anybody between a poller's leaving with a P and
+/// the next rest: then the monitor looks at each tick.
 fn take_place(lists: &mut Lists, m: &'static M) -> Rest {
     // The count changes under this lock only.
     if SLEEP.idle_now() != 0 && !lists.has_poller() && poll::exists() {
@@ -471,8 +519,12 @@ fn wait_for_home(inside: &mut Inside, mut lists: ShortGuard<'_, Lists>, m: &'sta
         m.own(p);
         return monitor::wake_if_asleep();
     }
-    lists.push_bound(m);
-    drop(lists);
+    if m.home.is_urgent(&lists) {
+        queue_bound(inside, lists, m, true);
+    } else {
+        lists.push_bound(m);
+        drop(lists);
+    }
     drop_search(inside, m);
     wait_for_p(m);
 }
@@ -481,7 +533,7 @@ fn wait_for_home(inside: &mut Inside, mut lists: ShortGuard<'_, Lists>, m: &'sta
 fn drop_search(inside: &mut Inside, m: &'static M) {
     if m.leave_search() {
         SLEEP.before_second_look(true);
-        if there_is_work() {
+        if somebody_is_needed() {
             wake_for_work(inside);
         }
     }
@@ -560,10 +612,7 @@ pub(crate) fn poller_returns(inside: &mut Inside, m: &'static M, wants_p: bool) 
             return Returned::KeepsPlace;
         }
         lists.withdraw(m);
-        lists.push_urgent(m);
-        drop(lists);
-        p::all().for_each(P::call_attention);
-        wakeup::woken_outside();
+        queue_bound(inside, lists, m, true);
         return Returned::Queued;
     };
     lists.withdraw(m);
@@ -572,6 +621,11 @@ pub(crate) fn poller_returns(inside: &mut Inside, m: &'static M, wants_p: bool) 
     m.searching.store(false, Ordering::Relaxed);
     monitor::wake_if_asleep();
     Returned::HasP
+}
+
+/// What a goer looks for a second time.
+pub(super) fn somebody_is_needed() -> bool {
+    there_is_work() || lists::is_unwatched()
 }
 
 /// Every queue there is, looked at without taking anything.

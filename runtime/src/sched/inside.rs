@@ -19,7 +19,8 @@ use super::g::GRef;
 use super::m::M;
 use super::p::P;
 use super::wait::{self, owned};
-use super::{idle, lists, tls, wakeup};
+use super::{idle, lists, start, tls, wakeup};
+use crate::clock;
 use crate::protocol::barrier;
 use crate::protocol::delay;
 use crate::protocol::mword::State;
@@ -44,15 +45,17 @@ impl Inside {
         let Some(here) = (unsafe { m.as_ref() }) else {
             return Inside::foreign();
         };
-        if !here.rt.step_in() {
-            return Inside::foreign();
-        }
-        if here.surely_owns_as_before() {
+        // One branch for all that is rare.
+        let was_inside = here.rt.step_in();
+        if u64::from(was_inside) | here.differs() == 0 {
             bump(here);
             return Inside {
                 m,
                 not_send: PhantomData,
             };
+        }
+        if was_inside != 0 {
+            return Inside::foreign();
         }
         Inside::enter_with_care(here)
     }
@@ -69,7 +72,7 @@ impl Inside {
     /// the scheduler's loop, and a goroutine's first instructions.
     ///
     /// # Safety
-    /// The thread is inside, and nobody else has an `Inside` of this M.
+    /// The thread is inside, and nobody uses another `Inside` of this M meanwhile.
     pub(crate) unsafe fn resume() -> Inside {
         Inside {
             m: tls::current(),
@@ -86,27 +89,27 @@ impl Inside {
             let seen = m.word.load();
             match seen.state() {
                 State::Owns => {
-                    m.adopt_owned(seen);
-                    return Inside {
+                    let is_another = m.adopt_owned(seen);
+                    let inside = Inside {
                         m,
                         not_send: PhantomData,
                     };
+                    if is_another {
+                        inside.goes_on();
+                    }
+                    return inside;
                 }
                 State::Pending => {
                     m.word.keep(seen);
                 }
                 State::Stolen => {
-                    if idle::acquire_stolen(m, seen) {
-                        return Inside {
-                            m,
-                            not_send: PhantomData,
-                        };
-                    }
+                    let has_one = idle::acquire_stolen(m, seen);
                     let mut inside = Inside {
                         m,
                         not_send: PhantomData,
                     };
-                    if inside.regain_p(seen) {
+                    if has_one || inside.regain_p(seen) {
+                        inside.goes_on();
                         return inside;
                     }
                     std::mem::forget(inside);
@@ -114,6 +117,32 @@ impl Inside {
                 State::Absent => crate::fork::fatal(),
                 state => crate::abort::fatal(format_args!("a running thread is {state:?}")),
             }
+        }
+    }
+
+    /// The goroutine goes on with another P, perhaps not for the first time. To the monitor that is
+    /// a slice of its own, so it would never be asked: nor would those have a turn who live here,
+    /// or are queued where no M rests. When it has gone on so for a slice beside them it asks
+    /// itself, each time until it has heeded that: an ask is lost where a leave lends the P. (One
+    /// that cannot leave its thread just now, at the first entry where it can.)
+    #[cold]
+    fn goes_on(&self) {
+        let (Some(m), Some(g)) = (self.m(), self.g()) else {
+            return;
+        };
+        if wait::stays(g) {
+            return m.look_again();
+        }
+        let p = owned(m);
+        let queued = || p.has_work() || lists::global_len() != 0;
+        if !(m.home.waits() || (queued() && lists::lock(self).resting() == 0)) {
+            return;
+        }
+        let now = clock::now();
+        if !ptr::eq(m.goes_on.replace(g.as_ptr()), g.as_ptr()) {
+            m.goes_on_since.set(now);
+        } else if now - m.goes_on_since.get() >= start::time_slice() {
+            m.rt.ask(p.slice());
         }
     }
 
@@ -134,9 +163,7 @@ impl Inside {
     /// The goroutine that called, if one did.
     #[inline]
     pub(crate) fn g(&self) -> Option<GRef> {
-        // SAFETY: null or an address of a block.
-        self.m()
-            .and_then(|m| unsafe { GRef::from_nullable(m.g.get()) })
+        self.m().and_then(M::running)
     }
 
     /// We may be on another thread now: after every switch.
@@ -157,6 +184,8 @@ impl Inside {
     /// Leaves (PROTOCOL 2). The goroutine may be suspended here, and go on on
     /// another thread.
     ///
+    /// Most leave nobody in `runnext` and find no notes: one branch asks for both.
+    ///
     /// Step 15: `ready` puts the goroutine it wakes into `runnext` and wakes no
     /// M, because most wakers park at once and the P runs it next. One that
     /// leaves a *second* operation with `runnext` still full did not; then, if a
@@ -168,22 +197,21 @@ impl Inside {
         let Some(m) = self.m() else {
             return leave_as_thread();
         };
-        let p = owned(m);
-        if p.queue.peek_next().is_some() {
-            if p.runnext_is_new.get() {
-                p.runnext_is_new.set(false);
-                if wakeup::may_keep_waiting() {
-                    wakeup::watch_runnext();
-                }
-            } else if lists::SLEEP.idle_now() != 0 {
-                spill_runnext(p);
-            }
+        if m.may_have_next.get() | m.rt.notes() != 0 {
+            // SAFETY: inside, and nothing uses this one any more.
+            return unsafe { leave_with_care(m) };
         }
-        self.leave_quietly();
-        delay::here();
-        if m.rt.has_notes() {
-            heed(m);
-        }
+        step_out(m);
+    }
+
+    /// Leaves for a goroutine's first instruction. Notes are for the next leave: to give way now
+    /// would gain nothing, and one that is pinned would have its home where the next is at home
+    /// then too, and may wait for it there in a call that blocks.
+    pub(crate) fn leave_to_begin(self) {
+        let inside = ManuallyDrop::new(self);
+        let m = inside.m().expect("goroutines run on Ms");
+        // SAFETY: inside, and nothing uses this one any more.
+        unsafe { leave_beside_next(m) };
     }
 
     /// Leaves, and gives the P of the goroutine that called to whoever needs it
@@ -201,8 +229,7 @@ impl Inside {
     #[inline]
     pub(crate) fn leave_quietly(&mut self) {
         if let Some(m) = self.m() {
-            bump(m);
-            m.rt.leave();
+            step_out(m);
         }
         self.m = ptr::null();
     }
@@ -225,22 +252,58 @@ fn bump(m: &M) {
     }
 }
 
-/// What `leave` seldom does, without a reference to its `Inside`, which stays in a register so.
-#[cold]
+/// The M is inside, and is not any more.
+#[inline(always)]
+fn step_out(m: &M) {
+    bump(m);
+    m.rt.leave();
+    delay::here();
+}
+
+/// `leave`, where `runnext` is full or there are notes. Without a reference to its `Inside`, which
+/// stays in a register so.
+///
+/// # Safety
+/// The thread is inside, as `m`, and nothing uses its `Inside` any more.
 #[inline(never)]
-fn spill_runnext(p: &'static P) {
-    // SAFETY: the caller is inside, and does nothing with its own before this returns.
-    let mut inside = ManuallyDrop::new(unsafe { Inside::resume() });
-    idle::spill_runnext(&mut inside, p);
+unsafe fn leave_with_care(m: &'static M) {
+    // SAFETY: the caller's promise.
+    unsafe { leave_beside_next(m) };
+    if m.rt.has_notes() {
+        heed(m);
+    }
+}
+
+/// Leaves, and sees to `runnext` before that (step 15, as [`Inside::leave`] says).
+///
+/// # Safety
+/// As above.
+#[inline]
+unsafe fn leave_beside_next(m: &'static M) {
+    let p = owned(m);
+    if p.queue.peek_next().is_some() {
+        if p.runnext_is_new.get() {
+            p.runnext_is_new.set(false);
+            if wakeup::may_keep_waiting() {
+                wakeup::watch_runnext();
+            }
+        } else if lists::SLEEP.idle_now() != 0 {
+            // SAFETY: the caller's promise.
+            let mut inside = ManuallyDrop::new(unsafe { Inside::resume() });
+            idle::spill_runnext(&mut inside, p);
+        }
+    } else {
+        m.may_have_next.set(0);
+    }
+    step_out(m);
 }
 
 /// There are notes: the monitor looked, or asked to let others run, or a wait was refused.
 #[cold]
 #[inline(never)]
 fn heed(m: &'static M) {
-    let asked = m.rt.take_notes();
-    // SAFETY: null or an address of a block.
-    let Some(g) = (unsafe { GRef::from_nullable(m.g.get()) }) else {
+    let asked = m.rt.take_notes(owned(m).slice());
+    let Some(g) = m.running() else {
         return;
     };
     if g.refused.replace(false) {
@@ -249,6 +312,7 @@ fn heed(m: &'static M) {
     if !asked {
         return;
     }
+    m.goes_on.set(ptr::null_mut());
     let mut inside = Inside::enter();
     inside.yield_to_global();
 }
@@ -269,7 +333,8 @@ fn panic_in_no_park() -> ! {
 }
 
 /// Gives way if the monitor asks for it, and lets it know that the goroutine makes calls: for
-/// operations that need not enter, and others wait for. They enter when there are notes: once a tick.
+/// operations that need not enter, and others wait for. They enter when there are notes: once a
+/// tick.
 pub(crate) fn pass_by() {
     // SAFETY: the thread's own M, or null.
     if unsafe { tls::current().as_ref() }.is_some_and(|m| m.rt.has_notes()) {
@@ -281,9 +346,7 @@ pub(crate) fn pass_by() {
 /// own, so this is for what only it may look at.
 pub(crate) fn current_g() -> Option<GRef> {
     // SAFETY: the thread's own M, or null.
-    let m = unsafe { tls::current().as_ref() }?;
-    // SAFETY: null or an address of a block.
-    unsafe { GRef::from_nullable(m.g.get()) }
+    unsafe { tls::current().as_ref() }?.running()
 }
 
 /// Whether the thread is inside: for reports, which must say it.

@@ -189,9 +189,25 @@ fn some_p(inside: &Inside) -> &'static P {
     let n = lists::procs().max(1);
     let p = inside
         .p()
-        .or_else(|| p::get(lists::foreign_random() as usize % n));
+        .or_else(|| p::get(lists::foreign_random() as usize % n))
+        // One that was just made may not be seen yet.
+        .or_else(|| p::get(0));
     match p {
         Some(p) => p,
         None => crate::abort::fatal("a timer was set before there was a P"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Its block may be that of a goroutine which has ended, and which somebody still wakes.
+    #[test]
+    fn who_wakes_the_block_s_former_goroutine_does_not_begin_it() {
+        let later = Later::new(|| (), Location::caller());
+        Inside::enter().ready_now(later.g);
+        let revoked = later.revoke(&mut Inside::enter());
+        assert!(revoked.is_some(), "it has begun");
     }
 }

@@ -9,28 +9,38 @@ use super::g::{GList, GRef};
 use super::home::Place;
 use super::m::{self, M, MList};
 use super::p::P;
+use super::poll;
 use crate::clock::{self, NEVER, Nanos};
 use crate::lock::{ShortGuard, ShortLock};
 use crate::protocol::idle_set::{Dismissed, IdleSet};
 use crate::protocol::preempted::Preempted;
 use crate::protocol::sleep::Sleep;
 use std::ptr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// The sleep and wake handshake.
 pub(crate) static SLEEP: Sleep = Sleep::new();
 
 static LISTS: ShortLock<Lists> = ShortLock::new(Lists::new());
 static GLOBAL_LEN: AtomicUsize = AtomicUsize::new(0);
+/// How many of them were woken from outside.
+static WOKEN_LEN: AtomicUsize = AtomicUsize::new(0);
 static BOUND_LEN: AtomicUsize = AtomicUsize::new(0);
 /// How many of them are urgent.
 static URGENT_LEN: AtomicUsize = AtomicUsize::new(0);
 /// Since when the head of the bound queue waits; [`NEVER`] when there is none.
 static BOUND_SINCE: AtomicU64 = AtomicU64::new(NEVER);
+/// Somebody is in the poller's place.
+static POLLED: AtomicBool = AtomicBool::new(false);
 /// Ms that their handler parked, on their way to the bound queue.
 pub(crate) static PREEMPTED: Preempted = Preempted::new();
 static PROCS: AtomicUsize = AtomicUsize::new(0);
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// Whether a P is idle and nobody sleeps in the netpoll. A hint but for a second look.
+pub(super) fn is_unwatched() -> bool {
+    SLEEP.idle_now() != 0 && !POLLED.load(Ordering::Relaxed) && poll::exists()
+}
 
 /// Under the lock.
 pub(crate) struct Lists {
@@ -40,6 +50,8 @@ pub(crate) struct Lists {
     woken: GList,
     /// One that was woken went last.
     woken_went: bool,
+    /// What was left of a P last went before the others.
+    pours_before: bool,
     idle: IdleSet<P>,
     /// Ms that sleep on their futex, newest first.
     spare: MList,
@@ -76,6 +88,7 @@ impl Lists {
             global: GList::new(),
             woken: GList::new(),
             woken_went: false,
+            pours_before: false,
             idle: IdleSet::new(),
             spare: MList::new(),
             bound: MList::new(),
@@ -83,11 +96,6 @@ impl Lists {
             turns: BoundTurns(0),
             poller: ptr::null(),
         }
-    }
-
-    /// Puts a P that nobody owns into the idle set.
-    pub(crate) fn push_idle(&mut self, p: &'static P) {
-        self.idle.push(&SLEEP, p);
     }
 
     /// Takes the P that became idle last.
@@ -101,8 +109,8 @@ impl Lists {
         self.idle.admit(&SLEEP, p);
     }
 
-    /// Puts a P that nobody owns into the idle set. False: it is beyond `maxprocs`, and to be emptied
-    /// first.
+    /// Puts a P that nobody owns into the idle set. False: it is beyond `maxprocs`, and to be
+    /// emptied first.
     #[must_use]
     pub(crate) fn try_push_idle(&mut self, p: &'static P) -> bool {
         self.idle.try_push(&SLEEP, procs(), p)
@@ -127,6 +135,20 @@ impl Lists {
 
     pub(crate) fn append_global(&mut self, list: &mut GList) {
         self.global.append(list);
+        self.publish_global();
+    }
+
+    /// Those stood in the queue of a P: before and behind what is here, in turns. Most of them have
+    /// waited for longer. But goroutines that each begin the next one, and lend the P, would keep
+    /// all others from it for ever.
+    pub(crate) fn pour_into_global(&mut self, list: &mut GList) {
+        self.pours_before = !self.pours_before;
+        if self.pours_before {
+            list.append(&mut self.global);
+            std::mem::swap(list, &mut self.global);
+        } else {
+            self.global.append(list);
+        }
         self.publish_global();
     }
 
@@ -165,6 +187,7 @@ impl Lists {
 
     fn publish_global(&self) {
         GLOBAL_LEN.store(self.global.len() + self.woken.len(), Ordering::Relaxed);
+        WOKEN_LEN.store(self.woken.len(), Ordering::Relaxed);
     }
 
     /// `m` is Waiting, or rests, and wants a P from now on.
@@ -230,6 +253,7 @@ impl Lists {
     pub(super) fn set_poller(&mut self, m: &'static M) {
         m.home.place.set(Place::Poller);
         self.poller = m;
+        POLLED.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn has_poller(&self) -> bool {
@@ -249,7 +273,10 @@ impl Lists {
         match m.home.place.replace(Place::Elsewhere) {
             Place::Elsewhere | Place::Home => {}
             Place::Spare => self.spare.remove(m),
-            Place::Poller => self.poller = ptr::null(),
+            Place::Poller => {
+                self.poller = ptr::null();
+                POLLED.store(false, Ordering::Relaxed);
+            }
             Place::Bound => {
                 self.bound.remove(m);
                 self.publish_bound();
@@ -308,6 +335,11 @@ pub(crate) fn lock(inside: &Inside) -> ShortGuard<'static, Lists> {
 #[inline]
 pub(crate) fn global_len() -> usize {
     GLOBAL_LEN.load(Ordering::Relaxed)
+}
+
+/// Whether anybody in it was woken from outside; a hint.
+pub(crate) fn woken_waits() -> bool {
+    WOKEN_LEN.load(Ordering::Relaxed) != 0
 }
 
 /// Whether bound Ms, preempted ones included, want a P; a hint.

@@ -6,22 +6,24 @@
 //! call into the runtime says so and aborts.
 
 use super::affinity;
-use super::g::G;
+use super::g::{G, GRef};
 use super::home::Home;
 use super::p;
 use super::p::P;
 use super::watch::Watch;
+use crate::clock::Nanos;
 use crate::protocol::atomic;
 use crate::protocol::barrier;
 use crate::protocol::delay;
 use crate::protocol::mword::{MWord, Snapshot};
+use crate::protocol::quiet::Sending;
 use crate::protocol::rt::Rt;
 use crate::sys;
 use goweft_stacks::context::Context;
 use std::cell::Cell;
 use std::ptr;
 use std::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+    AtomicBool, AtomicI32, AtomicPtr, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 };
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
@@ -42,12 +44,18 @@ pub(crate) struct M {
     /// The same where an entry may believe it without a fence of its own, else 0, which is
     /// no word's complement. Written by this thread.
     believed: Cell<u64>,
-    /// The goroutine that runs, or null on the M's own stack. Others read it
-    /// for reports only.
-    pub(crate) g: Cell<*mut G>,
+    /// The goroutine that runs, or null on the M's own stack. Written by this thread; to others
+    /// it is a hint.
+    pub(crate) g: AtomicPtr<G>,
     /// Its P; null without one. What the word says, as a pointer: valid only inside.
     pub(crate) p: Cell<*const P>,
+    /// 0: nobody is in `runnext` of that P, which this thread alone fills. Of this thread, inside.
+    pub(super) may_have_next: Cell<u32>,
 
+    /// The goroutine that goes on here with one P after the other, beside others that wait, and
+    /// since when it does. Of this thread.
+    pub(crate) goes_on: Cell<*mut G>,
+    pub(crate) goes_on_since: Cell<Nanos>,
     /// The P it is given + 1, or 0. Written under the scheduler's lock by the
     /// one who claimed this M; taken by this thread.
     pub(crate) next_p: AtomicU32,
@@ -56,17 +64,26 @@ pub(crate) struct M {
     /// The word for which the monitor sent SIGURG, or 0. Set by the monitor,
     /// cleared by this thread's handler.
     pub(crate) req: AtomicU64,
+    /// The monitor is just sending it.
+    pub(super) sending: Sending,
     /// How often it was sent, and how many of these have come to the handler, as counts that
     /// wrap. The second is the handler's.
-    pub(crate) sent: AtomicU32,
-    pub(crate) come: Cell<u32>,
+    pub(super) sent: AtomicU32,
+    pub(super) come: AtomicU32,
     /// The link in the stack of the preempted.
     pub(crate) next_preempted: atomic::AtomicU32,
-    /// How often the thread had slept when its handler went on, + 1, as a count that wraps; 0 when it
-    /// was not in its handler. For the monitor, which takes it.
+    /// How often the thread had slept when its handler went on, + 1, as a count that wraps; 0 when
+    /// it was not in its handler. For the monitor, which takes it.
     pub(super) slept: AtomicU32,
     /// It is parked in its handler. Written by this thread.
     pub(crate) preempted: AtomicBool,
+    /// The next entry takes the long way, as with another P. Of this thread.
+    looks_again: Cell<bool>,
+    /// It counts as a searcher. Set by this thread; cleared by it, or by the monitor, which
+    /// then has the searcher's place.
+    pub(crate) searching: AtomicBool,
+    /// The claimer made it a searcher; under the scheduler's lock like `next_p`.
+    pub(crate) woken_searching: Cell<bool>,
     /// The kernel's id of the thread, 0 before and after it. Written by this thread.
     pub(crate) tid: AtomicI32,
     /// The CPU that its thread was moved to + 1, or 0: see `affinity.rs`.
@@ -76,11 +93,6 @@ pub(crate) struct M {
 
     /// The suspended scheduler loop on the thread's own stack.
     pub(crate) host: Cell<Option<Context>>,
-    /// It counts as a searcher. Set by this thread; cleared by it, or by the monitor, which
-    /// then has the searcher's place.
-    pub(crate) searching: AtomicBool,
-    /// The claimer made it a searcher; under the scheduler's lock like `next_p`.
-    pub(crate) woken_searching: Cell<bool>,
     /// Links in the spare or the bound list, under the scheduler's lock.
     next: Cell<*const M>,
     prev: Cell<*const M>,
@@ -99,11 +111,11 @@ const _: () = assert!(size_of::<M>() == 384);
 unsafe impl Sync for M {}
 
 impl M {
-    /// Whether it owns the P that it knows of. False also where that takes a fence to
+    /// 0: it owns the P that it knows of. Something else also where that takes a fence to
     /// know. The thread has stepped in.
     #[inline(always)]
-    pub(crate) fn surely_owns_as_before(&self) -> bool {
-        self.word.load().bits() == !self.believed.get()
+    pub(crate) fn differs(&self) -> u64 {
+        !(self.word.load().bits() ^ self.believed.get())
     }
 
     /// Whether it owns the P that it knows of. The thread is inside.
@@ -117,22 +129,38 @@ impl M {
         self.adopt(word, p);
     }
 
-    /// The word is Owns, by its own thread or because a P was given back in place.
-    pub(crate) fn adopt_owned(&'static self, word: Snapshot) {
+    /// The word is Owns, by its own thread or because a P was given back in place. True: of another
+    /// P than when it last entered, or it was to look again.
+    pub(crate) fn adopt_owned(&'static self, word: Snapshot) -> bool {
         if word.bits() != !self.owned.get()
             && let Some(p) = word.owned_p().and_then(p::get)
         {
             self.adopt(word, p);
+            return true;
         }
+        let again = self.looks_again.replace(false);
+        if again && barrier::is_cheap() {
+            self.believed.set(!word.bits());
+        }
+        again
+    }
+
+    /// By its own thread, or that thread's handler: the next entry takes the long way.
+    pub(crate) fn look_again(&self) {
+        self.believed.set(0);
+        self.looks_again.set(true);
     }
 
     fn adopt(&'static self, word: Snapshot, p: &'static P) {
         self.owned.set(!word.bits());
         self.believed
             .set(if barrier::is_cheap() { !word.bits() } else { 0 });
+        self.looks_again.set(false);
         delay::here();
         self.p.set(p);
+        self.may_have_next.set(1);
         p.token.take(self);
+        p.begin_slice();
         p.owner
             .store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
         self.rt.forget_ask();
@@ -141,7 +169,25 @@ impl M {
 }
 
 impl M {
-    /// It is no searcher any more. True: it was one, and the caller has its place.
+    /// The goroutine that runs on it, or None on its own stack. From another thread: one that did
+    /// just then.
+    #[inline(always)]
+    pub(crate) fn running(&self) -> Option<GRef> {
+        // SAFETY: null or an address of a block.
+        unsafe { GRef::from_nullable(self.g.load(Ordering::Relaxed)) }
+    }
+
+    /// By its own thread, which switches to `g`, or to its own stack.
+    #[inline(always)]
+    pub(super) fn set_running(&self, g: Option<GRef>) {
+        let g = g.map_or(ptr::null_mut(), GRef::as_ptr);
+        self.g.store(g, Ordering::Relaxed);
+    }
+
+    /// It is no searcher any more. True: it was one, and the caller has its place. By the M, or by
+    /// the monitor. Relaxed: one of them gets it. The count is changed by read-modify-writes only,
+    /// which see each other: an M that became a searcher later has counted itself before it said
+    /// so.
     #[inline]
     pub(crate) fn leave_search(&self) -> bool {
         self.searching.load(Ordering::Relaxed) && self.searching.swap(false, Ordering::Relaxed)
@@ -239,8 +285,8 @@ fn free_slots() -> MutexGuard<'static, MList> {
     FREE.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-/// The calling thread, inside and without a P, is `m` no more: to the rest of the runtime it is a plain
-/// thread, and the slot may be another's as soon as it is given back.
+/// The calling thread, inside and without a P, is `m` no more: to the rest of the runtime it is a
+/// plain thread, and the slot may be another's as soon as it is given back.
 pub(crate) fn resign(m: &'static M) {
     super::tls::set_current(ptr::null());
     if let Some(place) = place_of(m.tid.load(Ordering::Relaxed)) {

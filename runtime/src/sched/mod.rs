@@ -8,6 +8,7 @@
 //! | `g.rs`, `m.rs`, `p.rs` | goroutines, machines, processors: their data |
 //! | `local_queue.rs`, `lists.rs` | run queues: a P's own; what is shared under one lock |
 //! | `run.rs` | the loop of an M: find work, run it |
+//! | `turns/` | whose turn it is, in the loop and when a P changes hands; with a model of it |
 //! | `home.rs` | goroutines that stay on one thread, and the M that they live on |
 //! | `steal.rs`, `idle.rs` | looking for work elsewhere; sleeping and waking |
 //! | `affinity.rs` | workers on CPUs of their own |
@@ -54,6 +55,7 @@ pub(crate) mod threads;
 mod timers;
 pub(crate) mod tls;
 mod token;
+mod turns;
 pub(crate) mod wait;
 mod wakeup;
 mod watch;
@@ -62,5 +64,6 @@ pub(crate) use g::GRef;
 pub(crate) use inside::{Inside, current_g, is_inside, pass_by};
 pub(crate) use lists::{others_look_for_work, procs};
 pub(crate) use m::count as machines;
+pub(crate) use preempt::NoPreempt;
 pub(crate) use tls::machine_index;
 pub(crate) use wait::{WaitReason, Waiter};

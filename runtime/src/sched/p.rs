@@ -12,6 +12,8 @@ use super::local_queue::LocalQueue;
 use super::m::M;
 use super::timers::Timers;
 use super::token::Token;
+use super::turns::Turns;
+use super::wakeup::Budget;
 use crate::protocol::idle_set::{Link, Place};
 use crate::protocol::mword::Snapshot;
 use crossbeam_utils::CachePadded;
@@ -36,8 +38,6 @@ pub(crate) struct P {
     pub(crate) queue: LocalQueue,
     /// Counts schedules; every 61st goes through the scheduler loop.
     pub(crate) schedules: Cell<u32>,
-    /// Counts the calls that the owner has seen.
-    asks: Cell<u32>,
     /// `runnext` was put in the operation that is still under way.
     pub(crate) runnext_is_new: Cell<bool>,
     rng: Cell<u32>,
@@ -46,15 +46,10 @@ pub(crate) struct P {
     pub(crate) magazine: UnsafeCell<Magazine>,
     /// When it last looked at the netpoll.
     pub(crate) polled_at: Cell<u64>,
-    /// How often in a row it was given to an M of the bound queue although there was work in a
-    /// queue. Under the scheduler's lock.
-    pub(crate) given_to_bound: Cell<u32>,
-    /// It changed hands for what is queued, as it was the queues' turn: the next owner takes from
-    /// a queue before it gives the P to the bound. By whoever has it.
-    pub(crate) for_queue: Cell<bool>,
-    /// How much of its time may be spent on wake-up preemption, in ns, and when
-    /// that was reckoned. The monitor's alone.
-    pub(crate) budget: Cell<(u64, u64)>,
+    /// Whose turn it is.
+    pub(super) turns: Turns,
+    /// For wake-up preemption. The monitor's alone.
+    pub(super) budget: Budget,
     /// Among the idle ones, or those that take no part (`protocol/idle_set.rs`).
     idle: Link<P>,
 
@@ -65,10 +60,10 @@ pub(crate) struct P {
 /// The part of a P that others may touch.
 pub(crate) struct Shared {
     pub(crate) timers: Timers,
-    /// Go through the scheduler loop at the next schedule: set by the monitor.
+    /// Go through the scheduler loop at the next schedule. Set by anybody, cleared by the loop.
     pub(crate) attention: AtomicBool,
     /// With `attention`: what was just woken goes before all that waits here. Set by
-    /// the monitor, cleared by the loop.
+    /// the monitor, or by the loop where it is not its turn; cleared by the loop.
     pub(crate) urgent: AtomicBool,
     pub(crate) counters: Counters,
 }
@@ -87,6 +82,8 @@ pub(crate) struct Counters {
     pub(crate) polls: Counter,
     pub(crate) woken: Counter,
     pub(crate) direct: Counter,
+    /// Slices that began without a switch.
+    slices: Counter,
 }
 
 /// A count with one writer at a time.
@@ -189,12 +186,6 @@ impl P {
             && self.shared.attention.swap(false, Ordering::Acquire)
     }
 
-    /// By the owner, once for each call: whether it is the global queue's turn.
-    pub(crate) fn is_fourth_ask(&self) -> bool {
-        self.asks.set(self.asks.get().wrapping_add(1));
-        self.asks.get().is_multiple_of(4)
-    }
-
     fn new(index: usize) -> P {
         P {
             index,
@@ -202,16 +193,14 @@ impl P {
             owner: AtomicPtr::new(ptr::null_mut()),
             queue: LocalQueue::new(),
             schedules: Cell::new(0),
-            asks: Cell::new(0),
             runnext_is_new: Cell::new(false),
             rng: Cell::new(0x9e37_79b9 ^ (index as u32 + 1).wrapping_mul(0x85eb_ca6b)),
             ids: Cell::new((0, 0)),
             free: UnsafeCell::new(GList::new()),
             magazine: UnsafeCell::new(Magazine::new()),
             polled_at: Cell::new(0),
-            given_to_bound: Cell::new(0),
-            for_queue: Cell::new(false),
-            budget: Cell::new((0, 0)),
+            turns: Turns::default(),
+            budget: Budget::default(),
             idle: Link::new(),
             shared: CachePadded::new(Shared {
                 timers: Timers::new(),
@@ -225,6 +214,24 @@ impl P {
     #[inline]
     pub(crate) fn counters(&self) -> &Counters {
         &self.shared.counters
+    }
+
+    /// Which slice this is: another one when a goroutine leaves, when the loop has found the next,
+    /// so that what is decided about the first is not about the second, and when the P has changed
+    /// hands. By anybody, as a hint.
+    pub(crate) fn slice(&self) -> u64 {
+        let counters = self.counters();
+        let more = counters.slices.0.load(Ordering::Acquire);
+        counters.switches.get().wrapping_add(more)
+    }
+
+    /// By the owner: another slice begins, without a switch. What was taken out of a queue for it
+    /// is seen to be gone by who sees the slice.
+    pub(crate) fn begin_slice(&self) {
+        let slices = &self.counters().slices;
+        slices
+            .0
+            .store(slices.get().wrapping_add(1), Ordering::Release);
     }
 
     /// Whether anything is in its queue. By anybody, as a hint.

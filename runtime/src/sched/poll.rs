@@ -180,7 +180,7 @@ pub(crate) fn sleep(inside: &mut Inside, m: &'static M) {
         let returned = idle::poller_returns(inside, m, has_work);
         if has_work && !matches!(returned, Returned::HasP) {
             lists::FOREIGN_WOKEN.fetch_add(out.len() as u64, Ordering::Relaxed);
-            lists::lock(inside).append_global(&mut out);
+            lists::lock(inside).append_woken(&mut out);
             wakeup::woken_outside();
             // A P may have become idle since, after its look at that queue.
             idle::wake_for_work(inside);
@@ -190,24 +190,29 @@ pub(crate) fn sleep(inside: &mut Inside, m: &'static M) {
             Returned::Queued => idle::wait_for_p(m),
             Returned::HasP => {}
         }
-        // One is run here at once; somebody is woken for more than that.
         if let Some(p) = inside.p() {
             p.counters().polls.add(1);
-            enqueue_found(inside, p, &mut out);
+            // Who is at home here goes before all that was found.
+            enqueue_found(inside, p, &mut out, !m.home.waits());
         }
         return;
     }
 }
 
-/// Puts what a poll found into the queue of `p`, in order, and wakes somebody
-/// when there is more than `p` will run next.
-pub(crate) fn enqueue_found(inside: &mut Inside, p: &'static P, out: &mut GList) {
+/// Puts what a poll found into the queue of `p`, in order, and wakes somebody for what is not run
+/// here at once: all of it, or, if `first_is_next`, all but the first.
+pub(crate) fn enqueue_found(
+    inside: &mut Inside,
+    p: &'static P,
+    out: &mut GList,
+    first_is_next: bool,
+) {
     let found = out.len();
     p.counters().woken.add(found as u64);
     while let Some(g) = out.pop() {
         inside.push_local(p, g);
     }
-    if found > 1 {
+    if found > usize::from(first_is_next) {
         idle::wake_for_work(inside);
     }
 }

@@ -5,22 +5,22 @@
 //! the OS had taken the CPU away for a while. The thread keeps its goroutine, and
 //! goes on when it is given a P.
 //!
-//! What always holds: the handler touches the words of its own M, the stack
-//! of the preempted and the monitor's bell, and nothing else; so it may run
-//! between any two instructions outside the runtime. Inside it does
-//! nothing. It changes `errno` and gives it back; all other state is in the
-//! kernel's frame.
+//! What always holds: the handler touches the words of its own M, the stack of the preempted, the
+//! monitor's bell and, once it has slept, the P that it was given, and nothing else; so it may run
+//! between any two instructions outside the runtime. Inside it does nothing. It changes `errno` and
+//! gives it back; all other state is in the kernel's frame.
 
+use super::g::GRef;
 use super::lists::{self, SLEEP};
 use super::m::{self, M};
-use super::{deferral, g::GRef, idle, monitor, sys};
+use super::{deferral, idle, monitor, sys, tls};
 use crate::clock;
 use crate::protocol::delay;
-use crate::protocol::mword::State;
+use crate::protocol::mword::{Snapshot, State};
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, compiler_fence};
 
 /// Whether threads are parked by signal. Written once, at start.
 static ON: AtomicBool = AtomicBool::new(false);
@@ -49,9 +49,15 @@ pub(super) fn is_on() -> bool {
 
 /// Installs the handler. Once, at start.
 ///
+/// It has to stay on top: a handler that calls it would have it run on the stack of the goroutine,
+/// and sleep in the middle of that handler. So that of `signal-hook`, which `signal::notify` uses,
+/// comes before it.
+///
 /// # Errors
 /// What `sigaction` says.
 pub(super) fn install() -> io::Result<()> {
+    // SAFETY: it does nothing.
+    unsafe { signal_hook::low_level::register(sys::SIGNAL, || ()) }?;
     let before = sys::install(on_signal)?;
     BEFORE.get_or_init(|| before);
     ON.store(true, Ordering::Relaxed);
@@ -82,8 +88,58 @@ unsafe extern "C" fn on_signal(signal: c_int, info: *mut sys::SigInfo, context: 
     sys::set_errno(errno);
 }
 
+/// By the monitor: has the thread of `m` run the handler, to be parked for its word `stolen`.
+/// False: its goroutine is not to be parked, and gets no signal.
+pub(super) fn request(m: &'static M, stolen: Snapshot) -> bool {
+    if !m
+        .sending
+        .begin(|| m.running().is_some_and(|g| g.quiet.is_wanted()))
+    {
+        return false;
+    }
+    m.req.store(stolen.bits(), Ordering::Release);
+    delay::here();
+    send(m);
+    m.sending.end();
+    true
+}
+
+/// From here to the end of the value its goroutine's thread gets no signal and is not parked
+/// (PROTOCOL 7). Nests.
+#[must_use]
+pub(crate) struct NoPreempt {
+    g: GRef,
+    before: bool,
+}
+
+impl NoPreempt {
+    /// None on a plain thread, which is never parked.
+    pub(crate) fn begin() -> Option<NoPreempt> {
+        // SAFETY: the thread's own M, or null.
+        let m = unsafe { tls::current().as_ref() }?;
+        let g = m.running()?;
+        let before = g.quiet.ask();
+        delay::here();
+        while m.sending.is_sending() {
+            std::thread::yield_now();
+        }
+        if m.sent.load(Ordering::Relaxed) != m.come.load(Ordering::Relaxed) {
+            // It comes when a system call returns.
+            crate::sys::gettid();
+        }
+        Some(NoPreempt { g, before })
+    }
+}
+
+impl Drop for NoPreempt {
+    fn drop(&mut self) {
+        compiler_fence(Ordering::SeqCst);
+        self.g.quiet.end(self.before);
+    }
+}
+
 /// Has the thread of `m` run the handler. By anybody.
-pub(super) fn send(m: &M) {
+fn send(m: &M) {
     m.sent.fetch_add(1, Ordering::Release);
     sys::send(m.tid.load(Ordering::Relaxed));
 }
@@ -96,15 +152,18 @@ pub(super) fn send_again() {
     }
 }
 
-/// By the handler: whether one of those that were sent to `m` has not come yet. This is it, then, or
-/// another one of this process's that was sent just then.
+/// By the handler: whether one of those that were sent to `m` has not come yet. This is it, then,
+/// or another one of this process's that was sent just then.
 fn is_expected(m: &M) -> bool {
-    let (sent, come) = (m.sent.load(Ordering::Acquire), m.come.get());
+    let (sent, come) = (
+        m.sent.load(Ordering::Acquire),
+        m.come.load(Ordering::Relaxed),
+    );
     // The system makes one of those that come too close on each other, and at most one is on its
     // way while this one is being handled.
     let missing = sent.wrapping_sub(come);
-    m.come
-        .set(sent.wrapping_sub(missing.saturating_sub(1).min(1)));
+    let come = sent.wrapping_sub(missing.saturating_sub(1).min(1));
+    m.come.store(come, Ordering::Relaxed);
     missing != 0
 }
 
@@ -120,11 +179,11 @@ fn park(m: &'static M) {
         // It is in the middle of entering, and finds there that it has lost its P.
         return m.req.store(0, Ordering::Relaxed);
     }
-    // SAFETY: null or an address of a block.
-    let Some(g) = (unsafe { GRef::from_nullable(m.g.get()) }) else {
+    let Some(g) = m.running() else {
         return m.req.store(0, Ordering::Relaxed);
     };
-    if g.no_preempt.get() {
+    // It was sent before that was known.
+    if g.quiet.is_wanted() {
         return m.req.store(0, Ordering::Relaxed);
     }
     if deferral::is_deferred() {
@@ -159,7 +218,9 @@ fn park(m: &'static M) {
     // First: as soon as it owns a P, or is Stolen, others look at it again.
     m.preempted.store(false, Ordering::Relaxed);
     delay::here();
-    if !idle::take_given(m) {
+    if idle::take_given(m) {
+        m.look_again();
+    } else {
         m.word.release();
     }
     m.rt.leave();

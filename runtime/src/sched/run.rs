@@ -15,7 +15,8 @@ use super::m::{self, M};
 use super::p::P;
 use super::poll;
 use super::steal;
-use super::wait::{LOOP_EVERY, next_by_turns, resume_point};
+use super::turns::{Source, Turn, Visit};
+use super::wait::{LOOP_EVERY, next_by_turns, owned, resume_point};
 use crate::clock;
 use goweft_stacks::context::{self, Context};
 use std::sync::atomic::Ordering;
@@ -48,10 +49,11 @@ pub(crate) fn run_machine(m: &'static M) {
 /// Runs `g` until this thread's goroutines have no direct successor.
 fn run(inside: &mut Inside, m: &'static M, g: GRef) {
     idle::stop_searching(inside, m);
+    owned(m).begin_slice();
     let to = if g.is_fresh() {
         entry::bind(inside, m, g)
     } else {
-        m.g.set(g.as_ptr());
+        m.set_running(Some(g));
         g.word.start();
         resume_point(g)
     };
@@ -93,30 +95,19 @@ fn find(inside: &mut Inside, m: &'static M) -> Option<GRef> {
     if m.home.is_closed() {
         return find_at_home(inside, m, p, due, asked);
     }
-    let for_queue = p.for_queue.replace(false);
     if due {
-        let urgent = asked && p.shared.urgent.swap(false, Ordering::Relaxed);
-        // However many urgent ones come: at each fourth ask the queues keep their turn.
-        let queues = for_queue && (!urgent || p.is_fourth_ask());
-        let theirs = !queues && (!urgent || lists::urgent_waits());
-        if theirs && idle::give_to_bound(inside, m, p) {
-            return None;
-        }
-        if queues && lists::bound_waits() {
-            // It is their turn after the queues'.
-            p.shared.urgent.fetch_or(urgent, Ordering::Relaxed);
-            p.call_attention();
+        let mut turn = whose_turn(p, asked);
+        if turn == Turn::Bound {
+            if idle::give_to_bound(inside, m, p) {
+                return None;
+            }
+            // Another P was faster.
+            turn = p.turns.next(Visit::of_queues(asked));
         }
         look_outside(inside, p, asked);
-        if urgent && let Some(g) = lists::lock(inside).pop_woken() {
-            return Some(g);
-        }
-        let (asked, turn) = if urgent || (asked && p.is_fourth_ask()) {
-            (false, 1)
-        } else {
-            (asked, n / LOOP_EVERY)
-        };
-        if let Some(g) = by_turns(inside, p, asked, turn) {
+        if let Turn::Queues(sources) = turn
+            && let Some(g) = sources.iter().find_map(|&from| take(inside, m, p, from))
+        {
             return Some(g);
         }
     }
@@ -124,6 +115,26 @@ fn find(inside: &mut Inside, m: &'static M) -> Option<GRef> {
         return Some(g);
     }
     nothing_here(inside, m, p)
+}
+
+/// At a visit. Whoever is left out is seen to at the next schedule.
+fn whose_turn(p: &'static P, asked: bool) -> Turn {
+    let visit = Visit {
+        asked,
+        urgent: asked && p.shared.urgent.swap(false, Ordering::Relaxed),
+        bound: lists::bound_waits(),
+        urgent_bound: lists::urgent_waits(),
+    };
+    let turn = p.turns.next(visit);
+    let still_urgent = visit.urgent_bound || lists::global_len() != 0;
+    if visit.urgent && !p.turns.was_urgent() && still_urgent {
+        p.shared.urgent.store(true, Ordering::Relaxed);
+        p.call_attention();
+    }
+    if visit.bound && !visit.urgent && turn != Turn::Bound {
+        p.call_attention();
+    }
+    turn
 }
 
 /// On an M that is closed only who lives there runs. None: nobody is runnable, or it is the
@@ -159,34 +170,20 @@ fn look_outside(inside: &mut Inside, p: &'static P, asked: bool) {
         p.polled_at.set(now);
         poll::look(inside, now, &mut out);
     }
-    let found = out.len();
-    poll::enqueue_found(inside, p, &mut out);
-    if found != 0 {
-        // It stands behind what `p` has already.
-        idle::wake_for_work(inside);
-    }
+    // It stands behind what `p` has already.
+    poll::enqueue_found(inside, p, &mut out, false);
 }
 
-/// The head of the own queue or of the global one, which take turns. Both come
-/// before `runnext`, which two goroutines that wake each other keep full for ever.
-///
-/// One that was asked to yield is at the end of the global queue: after an ask
-/// the own queue and `runnext` come first. Not after every one: a P is also called for other
-/// reasons (a resize, an M in the bound queue), perhaps at each schedule.
-fn by_turns(inside: &mut Inside, p: &'static P, asked: bool, turn: u32) -> Option<GRef> {
-    let own_first = asked || turn.is_multiple_of(2);
-    if own_first && let Some(g) = p.queue.pop() {
-        return Some(g);
+/// The head of one of the queues that `turns` names.
+fn take(inside: &mut Inside, m: &'static M, p: &'static P, from: Source) -> Option<GRef> {
+    match from {
+        Source::Own => p.queue.pop(),
+        Source::Next => p.queue.take_next(),
+        Source::Home => m.home.take(inside),
+        Source::Woken | Source::Global if lists::global_len() == 0 => None,
+        Source::Woken => lists::lock(inside).pop_woken(),
+        Source::Global => lists::lock(inside).pop_global(),
     }
-    if asked && let Some(g) = p.queue.take_next() {
-        return Some(g);
-    }
-    if lists::global_len() != 0
-        && let Some(g) = lists::lock(inside).pop_global()
-    {
-        return Some(g);
-    }
-    p.queue.pop()
 }
 
 /// The own queue is empty.
@@ -206,7 +203,7 @@ fn nothing_here(inside: &mut Inside, m: &'static M, p: &'static P) -> Option<GRe
     poll::look(inside, now, &mut out);
     if let Some(first) = out.pop() {
         p.counters().woken.add(1);
-        poll::enqueue_found(inside, p, &mut out);
+        poll::enqueue_found(inside, p, &mut out, false);
         return Some(first);
     }
     steal::search(inside, m, p)

@@ -3,13 +3,14 @@
 
 use super::inside::Inside;
 use super::lists;
-use super::{idle, m, monitor, p, poll, preempt, threads};
+use super::{idle, m, monitor, p, poll, preempt, threads, tls};
 use crate::clock::Nanos;
 use crate::config::{self, Migration};
 use crate::fork;
 use crate::limits;
 use crate::protocol::barrier;
 use crate::sys;
+use goweft_stacks::context::is_thread_sanitized;
 use goweft_stacks::{Class, overflow};
 use std::io;
 use std::sync::Once;
@@ -22,6 +23,9 @@ static CLASS: AtomicU8 = AtomicU8::new(0);
 /// `Migration::Pinned`. Written at start.
 static PINS_ALL: AtomicBool = AtomicBool::new(false);
 static SLICE: AtomicU64 = AtomicU64::new(10_000_000);
+/// Ten seconds: somebody may wait who is not seen to be urgent, as one whose time came while it was
+/// about to park.
+const LONGEST_SLICE: Nanos = 10_000_000_000;
 /// The number of Ps follows the limits: nobody has set it. Written at start and under
 /// the scheduler's lock.
 static FOLLOWS: AtomicBool = AtomicBool::new(false);
@@ -69,14 +73,13 @@ extern "C" fn in_forked_child() {
 fn try_start() -> io::Result<()> {
     let settings = config::settle();
     CLASS.store(settings.class.index() as u8, Ordering::Relaxed);
-    SLICE.store(
-        u64::try_from(settings.time_slice.as_nanos()).unwrap_or(u64::MAX),
-        Ordering::Relaxed,
-    );
+    let slice = u64::try_from(settings.time_slice.as_nanos()).unwrap_or(u64::MAX);
+    SLICE.store(slice.min(LONGEST_SLICE), Ordering::Relaxed);
     PINS_ALL.store(settings.migration == Migration::Pinned, Ordering::Relaxed);
     crate::clock::now();
     #[cfg(goweft_delays)]
     crate::protocol::delay::begin();
+    tls::learn();
     m::make_table()?;
     sys::in_forked_children(in_forked_child)?;
     crate::report::install_panic_hook();
@@ -92,7 +95,8 @@ fn try_start() -> io::Result<()> {
     }
     crate::sync::prepare();
     barrier::choose();
-    if config::preempts_by_signal() {
+    // ThreadSanitizer puts signals off until the thread calls something that it knows.
+    if config::preempts_by_signal() && !is_thread_sanitized() {
         preempt::install()?;
     }
     monitor::prepare()?;

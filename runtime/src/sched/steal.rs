@@ -5,11 +5,12 @@
 //! outside the runtime: to those destructors this is a plain thread. Only atomics of
 //! the victims are touched meanwhile.
 //!
-//! One at a time: a destructor runs before a goroutine is taken, and what was taken before is in a queue
-//! by then. In an array until all are there it would wait for a destructor, which may wait for just that one.
+//! One at a time: a destructor runs before a goroutine is taken, and what was taken before is in a
+//! queue by then. In an array until all are there it would wait for a destructor, which may wait
+//! for just that one.
 //!
-//! Such a destructor may also block, or compute for long, and others rely on a searcher: the monitor
-//! gives its place to somebody else (`watch.rs`). It may go on searching then, without one.
+//! Such a destructor may also block, or compute for long, and others rely on a searcher: the
+//! monitor gives its place to somebody else (`watch.rs`). It may go on searching then, without one.
 //!
 //! A searcher also takes a `runnext` that has been there, unchanged, for
 //! [`KEPT_WAITING`]: its waker computes on instead of parking.
@@ -43,8 +44,9 @@ const KEPT_WAITING: Nanos = 3_000;
 /// Searching before a rest, in ns, while wakers compute on.
 const PATIENCE: Nanos = 50_000;
 /// For how long one `runnext` that was kept waiting makes the Ms patient, in ns; to the next tick
-/// after that. Goroutines that meet all the time are found again at once. Short, because an interrupt keeps
-/// a `runnext` waiting too, and a search beside two that wake each other costs them as much as it.
+/// after that. Goroutines that meet all the time are found again at once. Short, because an
+/// interrupt keeps a `runnext` waiting too, and a search beside two that wake each other costs them
+/// as much as it.
 const PATIENT_FOR: Nanos = 500_000;
 
 /// Until when Ms are patient; 0: they are not.

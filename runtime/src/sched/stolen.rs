@@ -8,7 +8,6 @@ use super::monitor::Monitor;
 use super::thread_state::{StateFiles, ThreadState};
 use super::{affinity, idle, preempt, start};
 use crate::clock::Nanos;
-use crate::protocol::delay;
 use crate::protocol::mword::{Snapshot, State};
 use std::sync::atomic::Ordering;
 
@@ -20,7 +19,8 @@ const LATE: usize = 4;
 /// Requests without an answer after which an M gets no more.
 const PATIENCE: u32 = 3;
 
-/// Sends the signal to `m`, whose word is `stolen`, unless it blocks by now. Whether it did.
+/// Sends the signal to `m`, whose word is `stolen`, unless it blocks by now, or wants none. Whether
+/// it did.
 pub(super) fn request(files: &mut StateFiles, m: &'static M, stolen: Snapshot, now: Nanos) -> bool {
     if !preempt::is_on() || m.watch.unanswered.get() >= PATIENCE {
         return false;
@@ -31,10 +31,7 @@ pub(super) fn request(files: &mut StateFiles, m: &'static M, stolen: Snapshot, n
         return false;
     }
     m.watch.requested_at.set(now);
-    m.req.store(stolen.bits(), Ordering::Release);
-    delay::here();
-    preempt::send(m);
-    true
+    preempt::request(m, stolen)
 }
 
 impl Monitor {

@@ -20,6 +20,49 @@ pub(super) const SIGNAL: c_int = libc::SIGURG;
 /// What was to happen when the signal came, before us.
 pub(super) struct Before(libc::sigaction);
 
+/// Whether `address` is in the calling thread's block of the program's own thread-locals: of module
+/// 1, in the words of the ELF ABI, if that is the program. (In one without thread-locals it is a
+/// library.)
+#[cfg(all(
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(any(miri, feature = "corosensei"))
+))]
+pub(super) fn is_thread_local_of_program(address: usize) -> bool {
+    /// # Safety
+    /// `dl_iterate_phdr` calls it; `data` is a `Search`.
+    unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _: usize, data: *mut c_void) -> c_int {
+        // SAFETY: the caller's promise.
+        let (info, search) = unsafe { (&*info, &mut *data.cast::<Search>()) };
+        if info.dlpi_phdr.addr() != search.headers {
+            return 0;
+        }
+        // SAFETY: a module has as many headers there as it says.
+        let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
+        let within = search.address.wrapping_sub(info.dlpi_tls_data.addr());
+        let covers = |h: &libc::Elf64_Phdr| h.p_type == libc::PT_TLS && within < h.p_memsz as usize;
+        search.found = info.dlpi_tls_modid == 1 && headers.iter().any(covers);
+        1
+    }
+    struct Search {
+        /// The program's, as the kernel says.
+        headers: usize,
+        address: usize,
+        found: bool,
+    }
+    // SAFETY: no memory is involved.
+    let headers = unsafe { libc::getauxval(libc::AT_PHDR) } as usize;
+    let mut search = Search {
+        headers,
+        address,
+        found: false,
+    };
+    if headers != 0 {
+        // SAFETY: `look` is what it says, and has the search for itself until this returns.
+        unsafe { libc::dl_iterate_phdr(Some(look), ptr::from_mut(&mut search).cast()) };
+    }
+    search.found
+}
+
 /// Installs `handler` on alternate stacks; returns what was there.
 ///
 /// # Errors
@@ -92,10 +135,11 @@ fn mask_signal(how: c_int) {
     }
 }
 
-/// Has the OS run the calling thread soon after it wakes, among threads of the same priority: it asks for
-/// short turns, and those come earlier (Linux 6.12; nothing happens before). And, where that is
-/// allowed, for a somewhat higher priority than the process has: beside hundreds of threads that compute an
-/// equal share would be too little to stop them. Does nothing under another policy than the usual one.
+/// Has the OS run the calling thread soon after it wakes, among threads of the same priority: it
+/// asks for short turns, and those come earlier (Linux 6.12; nothing happens before). And, where
+/// that is allowed, for a somewhat higher priority than the process has: beside hundreds of threads
+/// that compute an equal share would be too little to stop them. Does nothing under another policy
+/// than the usual one.
 pub(super) fn ask_for_short_turns() {
     /// `struct sched_attr` of Linux, as long as it was in its first version.
     #[repr(C)]

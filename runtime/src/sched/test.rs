@@ -137,8 +137,8 @@ fn was_run_by_itself(name: &str) -> bool {
     true
 }
 
-/// One that computes without a P holds what another waits for inside. No code of ours does that; so this
-/// breaks the rule on purpose.
+/// One that computes without a P holds what another waits for inside. No code of ours does that; so
+/// this breaks the rule on purpose.
 #[test]
 fn one_that_waits_inside_for_a_thread_that_is_stopped_is_rescued() {
     if was_run_by_itself("one_that_waits_inside_for_a_thread_that_is_stopped_is_rescued") {

@@ -9,7 +9,7 @@ use super::lists;
 use super::m::M;
 use super::p::{self, P};
 use super::thread_state::StateFiles;
-use super::{affinity, idle, preempt, start, stolen, wakeup};
+use super::{affinity, idle, preempt, start, stolen, threads};
 use crate::clock::Nanos;
 use crate::protocol::barrier;
 use crate::protocol::delay;
@@ -65,29 +65,41 @@ impl Batch {
         }
     }
 
-    /// Drops all but what the work that waits and the Ms that could take a P justify:
-    /// those that have run longest stay, and those whose P becomes idle.
+    /// Drops all but what the work that waits and the Ms that could take a P justify: those that
+    /// have run longest stay, and those whose P becomes idle. So does that of a thread that blocks
+    /// where no more threads can be had: what is in its queue goes where those that are busy look
+    /// too.
     pub(super) fn limit(&mut self, takers: usize) {
+        let no_more = takers == 0 && threads::are_refused();
+        let needs_one = |v: Victim| v.for_work && (v.computes || !no_more);
         let victims = &mut self.victims[..self.len];
         // Not stable, and so without memory of its own.
-        victims.sort_unstable_by_key(|v| v.map(|v| (v.for_work, std::cmp::Reverse(v.ran))));
-        let idle = victims.iter().flatten().filter(|v| !v.for_work).count();
+        victims.sort_unstable_by_key(|v| v.map(|v| (needs_one(v), std::cmp::Reverse(v.ran))));
+        let idle = victims.iter().flatten().filter(|&&v| !needs_one(v)).count();
         self.len = self.len.min(idle + takers);
+    }
+
+    pub(super) fn any_blocks(&self) -> bool {
+        self.victims[..self.len]
+            .iter()
+            .flatten()
+            .any(|v| !v.computes)
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Step 4. The batch is empty afterwards. `urgent`: something was just woken. Whether it still
-    /// is so: one P serves all that was woken.
+    /// Step 4. The batch is empty afterwards. `urgent`: something was just woken. Whether a P was
+    /// taken for it: one serves all that was woken.
     pub(super) fn carry_out(
         &mut self,
         inside: &mut Inside,
         files: &mut StateFiles,
         now: Nanos,
-        mut urgent: bool,
+        urgent: bool,
     ) -> bool {
+        let mut unserved = urgent;
         let mut pending: [Option<(Victim, Snapshot)>; BATCH] = [None; BATCH];
         for (place, victim) in pending
             .iter_mut()
@@ -103,7 +115,7 @@ impl Batch {
         }
         delay::often();
         for (victim, word) in pending.into_iter().flatten() {
-            let wanted = sees_all && (urgent || !victim.early);
+            let wanted = sees_all && (unserved || !victim.early);
             let robbed = if wanted && victim.m.rt.is_still_outside() {
                 victim.m.word.rob(word)
             } else {
@@ -123,7 +135,7 @@ impl Batch {
             affinity::widen(victim.m);
             if victim.computes {
                 if victim.early {
-                    wakeup::charge(p);
+                    p.budget.charge();
                 }
                 FROM_COMPUTING.fetch_add(1, Ordering::Relaxed);
                 // First: the one who takes the P needs the CPU that this one has.
@@ -133,9 +145,9 @@ impl Batch {
             } else {
                 FROM_BLOCKED.fetch_add(1, Ordering::Relaxed);
             }
-            hand_over(inside, p, &mut urgent, now);
+            hand_over(inside, p, &mut unserved, now);
         }
-        urgent
+        urgent && !unserved
     }
 }
 
@@ -150,8 +162,8 @@ fn complain() {
     });
 }
 
-/// Gives `p`, which is the monitor's, to whoever should run on it. `urgent`: for what was just woken,
-/// which is served then, unless `p` is to stop.
+/// Gives `p`, which is the monitor's, to whoever should run on it. `urgent`: for what was just
+/// woken, which is served then, unless `p` is to stop.
 fn hand_over(inside: &mut Inside, p: &'static P, urgent: &mut bool, now: Nanos) {
     if p.index >= lists::procs() {
         return idle::rest_p(inside, p);
@@ -161,12 +173,15 @@ fn hand_over(inside: &mut Inside, p: &'static P, urgent: &mut bool, now: Nanos) 
     lists.drain_preempted();
     let queued = p.has_work() || lists::global_len() != 0;
     let overdue = now.saturating_sub(lists::bound_since()) >= 2 * start::time_slice();
-    // In turns: with many that compute the first is always overdue, and with many
-    // in the queue that is never empty. When there are too many threads already those
-    // have three turns of four.
+    // With many that compute the first is always overdue. When there are too many threads already
+    // those have three turns of four.
     let in_a_row = if preempt::are_many_parked() { 3 } else { 1 };
-    let bound_first = overdue && !urgent && p.given_to_bound.get() < in_a_row;
-    let first = bound_first || (urgent && lists::urgent_waits());
+    let urgent = urgent && p.turns.urgent_goes(lists::urgent_waits());
+    let first = if urgent {
+        lists::urgent_waits()
+    } else {
+        p.turns.bound_goes(queued, overdue, in_a_row)
+    };
     let wake = if first || !queued {
         idle::claim_bound_for(&mut lists, p)
     } else {
@@ -177,18 +192,11 @@ fn hand_over(inside: &mut Inside, p: &'static P, urgent: &mut bool, now: Nanos) 
             .or_else(|| idle::claim_bound_for(&mut lists, p)),
         wake => wake,
     };
-    // Or an ask that was for the one who lost it has the next owner pass it on at once.
-    p.for_queue.set(queued && !first);
-    p.given_to_bound.set(if bound_first {
-        p.given_to_bound.get() + 1
-    } else {
-        0
-    });
     // What was set before was for the one who lost it.
-    p.shared.urgent.store(urgent, Ordering::Relaxed);
-    // Also what called it for the bound queue: it is decided here whose turn it is. (What else
+    p.shared.urgent.store(urgent && !first, Ordering::Relaxed);
+    // It is decided here whose turn it is: the queues have it in the loop. (What else
     // called it, a resize for example, calls again at the next tick.)
-    p.shared.attention.store(urgent, Ordering::Release);
+    p.shared.attention.store(!first, Ordering::Release);
     drop(lists);
     delay::here();
     match wake {

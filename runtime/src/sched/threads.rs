@@ -28,8 +28,8 @@ use std::thread;
 static WANTED: AtomicU32 = AtomicU32::new(0);
 /// Threads there are, or that are being made.
 static THREADS: Mutex<usize> = Mutex::new(0);
-/// The same without those that are being made: for who may not wait. Each counts itself, before it rests
-/// for the first time: never do more rest than there are.
+/// The same without those that are being made: for who may not wait. Each counts itself, before it
+/// rests for the first time: never do more rest than there are.
 static UP: AtomicUsize = AtomicUsize::new(0);
 /// Being made, and not yet among those that can be given a P.
 static STARTING: AtomicUsize = AtomicUsize::new(0);

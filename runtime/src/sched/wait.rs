@@ -6,11 +6,11 @@
 //! time after prepare, even before park; and it may come late, when the wait
 //! is long over: then it does nothing (`protocol/gword.rs`).
 //!
-//! A goroutine parks by switching straight to the next one; that it waits is
-//! written down by a deferred action, on the next stack, when its own context is
-//! complete. A goroutine under which nobody else may run on its thread (because it is panicking:
-//! std counts panics in a thread-local) parks together with its M,
-//! which first gives its P away. One that lives on its M (`home.rs`) parks like any. A thread that is no M sleeps on a futex in its block.
+//! A goroutine parks by switching straight to the next one; that it waits is written down by a
+//! deferred action, on the next stack, when its own context is complete. A goroutine under which
+//! nobody else may run on its thread (because it is panicking: std counts panics in a thread-local)
+//! parks together with its M, which first gives its P away. One that lives on its M (`home.rs`)
+//! parks like any. A thread that is no M sleeps on a futex in its block.
 
 use super::g::{self, GList, GRef, Kind};
 use super::home::Home;
@@ -20,7 +20,7 @@ use super::p::P;
 use super::{entry, idle, lists, steal, wakeup};
 use crate::clock::{self, NEVER, Nanos};
 use crate::protocol::gword::{Parked, Ready, Ticket};
-use crate::sys;
+use crate::{prefetch, sys};
 use goweft_stacks::context::{self, Context};
 use std::cell::Cell;
 use std::ptr;
@@ -95,8 +95,8 @@ impl Inside {
         }
     }
 
-    /// Whether the caller may not wait, because it is in `no_park`. What would wait then ends as if its
-    /// deadline had passed, if it has to end; most callers want [`refuses`](Self::refuses).
+    /// Whether the caller may not wait, because it is in `no_park`. What would wait then ends as if
+    /// its deadline had passed, if it has to end; most callers want [`refuses`](Self::refuses).
     pub(crate) fn must_not_wait(&self) -> bool {
         let is_set = match self.g() {
             Some(g) => g.no_park.get(),
@@ -120,7 +120,7 @@ impl Inside {
             (Some(m), Some(g)) => {
                 g.refused.set(true);
                 // Has `leave` look.
-                m.rt.ask();
+                m.rt.note_refusal();
             }
             _ => REFUSED.set(true),
         }
@@ -166,14 +166,32 @@ impl Inside {
         }
     }
 
-    /// As `ready`, into a list of the caller's, which it hands to [`enqueue_all`](Self::enqueue_all).
-    /// True: it was a goroutine that goes on in one place only, and is there already.
+    /// Ends the wait that `g` is in now: for one who knows of an earlier wait only, and that it was
+    /// `g`'s own. By now the block may be another's, and a wait of that one's ends for no reason,
+    /// which every wait allows for. One that is to begin later does not: it would begin.
+    pub(crate) fn ready_now(&mut self, g: GRef) {
+        let (_, ticket) = g.word.load();
+        // What the block stands for was written before the ticket. If it is something else by now
+        // that wait is over.
+        if g.kind() != Kind::Later {
+            self.ready(Waiter::new(g, ticket));
+        }
+    }
+
+    /// As `ready`, into a list of the caller's, which it hands to
+    /// [`enqueue_all`](Self::enqueue_all). True: it was a goroutine that goes on in one place only,
+    /// and is there already.
     pub(crate) fn ready_into(&mut self, waiter: Waiter, list: &mut GList) -> bool {
         let kind = waiter.g.kind();
         if waiter.g.word.ready(waiter.ticket) != Ready::Enqueue {
             return false;
         }
         if kind == Kind::Goroutine && waiter.g.bound.load(Ordering::Relaxed).is_null() {
+            // It runs soon, and of many that wait no stack is in a cache: what is saved there, and
+            // a frame.
+            let saved = waiter.g.context.get().as_ptr();
+            prefetch::line(saved);
+            prefetch::line(saved.wrapping_add(64));
             list.push(waiter.g);
             return false;
         }
@@ -254,11 +272,20 @@ impl Inside {
             self.push_local(p, g);
             return idle::wake_for_work(self);
         }
-        p.runnext_is_new.set(true);
-        if let Some(old) = p.queue.put_next(g) {
+        if let Some(old) = self.put_next(p, g) {
             self.push_local(p, old);
             idle::wake_for_work(self);
         }
+    }
+
+    /// Puts `g` into `runnext` of our P, and returns what it displaces.
+    #[inline]
+    fn put_next(&self, p: &'static P, g: GRef) -> Option<GRef> {
+        p.runnext_is_new.set(true);
+        if let Some(m) = self.m() {
+            m.may_have_next.set(1);
+        }
+        p.queue.put_next(g)
     }
 
     /// A new goroutine: `runnext`, and somebody is woken always.
@@ -266,14 +293,13 @@ impl Inside {
     pub(crate) fn enqueue_new(&mut self, g: GRef) {
         match self.p() {
             Some(p) => {
-                p.runnext_is_new.set(true);
-                if let Some(old) = p.queue.put_next(g) {
+                if let Some(old) = self.put_next(p, g) {
                     self.push_local(p, old);
                 }
             }
             None => {
                 lists::lock(self).push_global(g);
-                wakeup::woken_outside();
+                wakeup::begun_outside();
             }
         }
         idle::wake_for_work(self);
@@ -351,7 +377,7 @@ impl Inside {
         match next_here(self, m, p) {
             Some(next) if !next.is_fresh() => {
                 p.counters().direct.add(1);
-                m.g.set(next.as_ptr());
+                m.set_running(Some(next));
                 next.word.start();
                 // SAFETY: `next` was runnable and is ours alone since it left
                 // the queue, so its context is complete and nobody else
@@ -378,9 +404,9 @@ impl Inside {
     #[cold]
     #[inline(never)]
     fn yield_with_thread(&mut self, m: &'static M, p: &'static P) {
-        // One that is panicking gets to its end first.
         let others = p.has_work() || lists::global_len() != 0 || lists::bound_waits();
-        if std::thread::panicking() || !others {
+        let retires = p.index >= lists::procs();
+        if !(others || retires) {
             return;
         }
         p.counters().yields.add(1);
@@ -429,7 +455,7 @@ impl Inside {
 
 /// Whether nobody else may run on the thread of `g`, which runs here, before `g` goes on.
 #[inline]
-fn stays(g: GRef) -> bool {
+pub(super) fn stays(g: GRef) -> bool {
     g.no_park.get() || std::thread::panicking()
 }
 
@@ -452,9 +478,16 @@ pub(crate) fn next_here(inside: &Inside, m: &'static M, p: &'static P) -> Option
         return None;
     }
     if m.home.is_quiet() {
-        return p.queue.take_next().or_else(|| p.queue.pop());
+        return next_queued(m, p);
     }
     next_beside_home(inside, m, p)
+}
+
+/// Of those in the queue of `p`, which is that of `m`.
+#[inline]
+fn next_queued(m: &'static M, p: &'static P) -> Option<GRef> {
+    m.may_have_next.set(0);
+    p.queue.take_next().or_else(|| p.queue.pop())
 }
 
 #[inline(never)]
@@ -472,7 +505,7 @@ fn next_beside_home(inside: &Inside, m: &'static M, p: &'static P) -> Option<GRe
 /// Of those who live on `m` and those in the queue of `p`, in turns.
 #[inline]
 pub(super) fn next_by_turns(inside: &Inside, m: &'static M, p: &'static P) -> Option<GRef> {
-    let queued = || p.queue.take_next().or_else(|| p.queue.pop());
+    let queued = || next_queued(m, p);
     if m.home.is_quiet() {
         queued()
     } else if m.home.is_first() {
@@ -499,7 +532,7 @@ pub(crate) fn resume_point(g: GRef) -> Context {
 /// Inside, on the stack of a goroutine of `m`; `action` publishes it.
 #[inline]
 unsafe fn switch_to_host(m: &'static M, action: context::Action, g: GRef) {
-    m.g.set(ptr::null_mut());
+    m.set_running(None);
     let Some(host) = m.host.get() else {
         crate::abort::fatal("an M without a loop")
     };
@@ -590,7 +623,8 @@ fn requeue(g: GRef) {
     idle::wake_for_work(&mut inside);
 }
 
-/// The goroutine or plain thread that calls is in `no_park` from now on, or is not. What was before.
+/// The goroutine or plain thread that calls is in `no_park` from now on, or is not. What was
+/// before.
 #[inline(never)]
 pub(crate) fn set_no_park(on: bool) -> bool {
     match super::current_g() {

@@ -13,6 +13,7 @@ use super::theft::Victim;
 use super::thread_state::ThreadState;
 use super::{idle, lists, start, sys, wakeup};
 use crate::clock::Nanos;
+use crate::protocol::barrier;
 use crate::protocol::delay;
 use crate::protocol::mword::Snapshot;
 use crate::protocol::rt::Look;
@@ -23,9 +24,11 @@ use std::sync::atomic::Ordering;
 const BLOCKED_AFTER: Nanos = 900_000;
 /// So when none does.
 const IDLE_AFTER: Nanos = 9_000_000;
-/// A thread inside spins for so long only if what it waits for is parked: one that the
-/// OS keeps from running, on a machine that is too small, comes back sooner.
+/// A thread inside spins for so long, by its own clock, only if what it waits for is parked: one
+/// that the OS keeps from running, on a machine that is too small, comes back sooner.
 const STUCK_AFTER: Nanos = 100_000_000;
+/// And as often as this once more.
+const STUCK_TIMES: u32 = 4;
 /// One that was asked and calls the runtime now and then does so within this part of a
 /// slice: of its own time, which the OS may give it late.
 const HEARS_IN: Nanos = 20;
@@ -37,11 +40,13 @@ pub(crate) struct Watch {
     word: Cell<u64>,
     /// When the word was first seen.
     owns_since: Cell<Nanos>,
-    switches: Cell<u64>,
+    /// Which slice it was.
+    nth: Cell<u64>,
     inside: Cell<bool>,
     /// Looks since then that saw the same.
     stills: Cell<u32>,
-    /// When the first of those looks that saw it blocked, without one between that did not; 0: none.
+    /// When the first of those looks that saw it blocked, without one between that did not; 0:
+    /// none.
     blocked_since: Cell<Nanos>,
     /// Since when it is where it is, in or out, and owns what it owns.
     since: Cell<Nanos>,
@@ -52,6 +57,8 @@ pub(crate) struct Watch {
     asked: Cell<bool>,
     /// The thread's clock when it was asked, or when it was first seen inside for long.
     cpu: Cell<Nanos>,
+    /// How often it has used much of it inside.
+    spun: Cell<u32>,
     pub(super) pauses: Pauses,
     /// For `stolen.rs`: whose thread this is about, when the signal was sent, and how often it was
     /// not answered.
@@ -91,14 +98,15 @@ impl Watch {
     }
 
     /// Takes a look in. True: nothing has changed since the last one.
-    fn update(&self, m: &'static M, word: Snapshot, look: Look, switches: u64, now: Nanos) -> bool {
+    fn update(&self, m: &'static M, word: Snapshot, look: Look, nth: u64, now: Nanos) -> bool {
         let same_word = self.word.get() == word.bits();
         if !same_word {
             self.word.set(word.bits());
             self.owns_since.set(now);
         }
-        if !same_word || self.switches.get() != switches {
-            self.switches.set(switches);
+        // Goroutines that began and ended in between need not have taken the note off.
+        let same_slice = self.nth.replace(nth) == nth && same_word;
+        if !same_slice {
             self.slice_since.set(now);
             let cpu = self.clock(m);
             self.slice_cpu.set(cpu);
@@ -106,7 +114,7 @@ impl Watch {
             self.pauses.begin(cpu, m.slept.swap(0, Ordering::Relaxed));
         }
         let same_place = self.inside.replace(look.inside) == look.inside;
-        if same_word && same_place && !look.called {
+        if same_slice && same_place && !look.called {
             return true;
         }
         self.since.set(now);
@@ -121,12 +129,16 @@ impl Monitor {
     pub(super) fn watch(&mut self, inside: &mut Inside, p: &'static P) {
         let Some((m, word)) = p.owner() else {
             // Idle, or on its way from one M to another.
-            self.look_again |= self.urgent && p.index < lists::procs();
+            if lists::SLEEP.idle_now() == 0 && p.index < lists::procs() {
+                self.look_again |= self.is_urgent();
+                self.look_by = 0;
+            }
             return;
         };
         let (now, watch) = (self.now, &m.watch);
         let look = m.rt.look();
-        let still = watch.update(m, word, look, p.counters().switches.get(), now);
+        let slice = p.slice();
+        let still = watch.update(m, word, look, slice, now);
         if still && (!self.late || look.inside) {
             watch.stills.set(watch.stills.get() + 1);
         }
@@ -140,18 +152,23 @@ impl Monitor {
         let over = watch.ran(now) >= self.slice;
         self.hurry |= waits || at_home;
         let asked = watch.asked.get();
-        let urgent = crowded && self.urgent;
-        let may_displace = urgent && wakeup::may_displace(p, now);
+        // After the look at the slice: so it is not about whoever has this slice.
+        let since = watch.slice_since.get();
+        let urgent = crowded && (self.is_urgent() || self.gives_way_to_new(since));
+        self.urgent |= urgent;
+        let may_displace = urgent && p.budget.allows_theft(now);
         if may_displace {
             p.shared.urgent.store(true, Ordering::Relaxed);
         }
+        // Where no M rests the P would go to another goroutine that computes.
+        let may_rob = may_displace && (!self.nobody_rests || lists::urgent_waits());
         // Perhaps it gives way by itself before the next look, or is seen to block.
-        self.look_again |= may_displace || (urgent && !still);
+        self.look_again |= may_rob || (urgent && !still);
         if ((waits || at_home) && over) || may_displace || retires {
             if !watch.asked.replace(true) {
                 watch.cpu.set(watch.clock(m));
             }
-            m.rt.ask();
+            m.rt.ask(slice);
             p.call_attention();
         }
         // Goroutines that give way before their slice is over are not asked; 61 of them may
@@ -162,13 +179,18 @@ impl Monitor {
         if crowded && overdue && had_it >= slice {
             p.call_attention();
         }
+        if waits || at_home {
+            let ends = since + self.slice;
+            // Who was asked is seen to at the next tick.
+            self.look_by = self.look_by.min(if watch.asked.get() { 0 } else { ends });
+        }
         self.all_still &= still;
         if !still {
             return;
         }
         let for_how_long = now.saturating_sub(watch.since.get());
         if look.inside {
-            self.inside_for_long(inside, m, for_how_long);
+            self.inside_for_long(inside, m);
             return;
         }
         // Held up by a destructor, outside.
@@ -179,7 +201,8 @@ impl Monitor {
         }
         let forced = waits && delay::forces();
         let mut signal = false;
-        let state = match self.files.look(m) {
+        let seen = self.files.look(m);
+        let state = match seen {
             // A clock that runs tells enough. (One that stands still does not.)
             ThreadState::Unknown if watch.pauses.has_computed(m) => ThreadState::Running,
             state => state,
@@ -196,6 +219,7 @@ impl Monitor {
                 // about to run again where the whole process was stopped.
                 if !(urgent || forced) && (early || blocked_for < wakeup::LOOK_AGAIN / 2) {
                     self.look_again |= !early;
+                    self.look_by = 0;
                     return;
                 }
                 (false, early && urgent)
@@ -203,12 +227,18 @@ impl Monitor {
             ThreadState::Running => {
                 // CPU time, and not the clock on the wall: what the OS gives to
                 // others is not the goroutine's.
-                signal = watch.pauses.look(m) && watch.pauses.allow_signal();
+                // Twice at least before a theft: it tells what was between. (And where the OS does
+                // not say, each time: the clock since the last look does.)
+                let counts = watch.stills.get() == 1
+                    || watch.asked.get()
+                    || forced
+                    || seen == ThreadState::Unknown;
+                signal = counts && watch.pauses.look(m) && watch.pauses.allow_signal();
                 let by_slice = waits
                     && over
                     && watch.used(m) >= self.slice / 2
                     && watch.clock(m).saturating_sub(watch.cpu.get()) >= self.slice / HEARS_IN;
-                if !(asked && (by_slice || may_displace) || forced) {
+                if !(asked && (by_slice || may_rob) || forced) {
                     return;
                 }
                 (true, !by_slice && !forced)
@@ -216,6 +246,7 @@ impl Monitor {
             ThreadState::Unknown => {
                 if watch.stills.get() < STILL_LOOKS {
                     self.hurry = true;
+                    self.look_by = 0;
                     return;
                 }
                 (false, false)
@@ -235,17 +266,31 @@ impl Monitor {
         });
     }
 
-    /// PROTOCOL 13. A thread that waits inside for a parked one spins, and uses CPU
-    /// time: one that the OS keeps waiting does not.
-    fn inside_for_long(&mut self, inside: &Inside, m: &'static M, for_how_long: Nanos) {
+    /// PROTOCOL 13. A thread that waits inside for a parked one spins, and uses CPU time: one that
+    /// the OS keeps waiting does not. On a virtual machine that is true of all but the present
+    /// moment: the clock of a thread whose CPU the host has just taken away goes on, until that CPU
+    /// is back. So there are some such times, and between them a barrier that all CPUs have to run
+    /// for.
+    fn inside_for_long(&mut self, inside: &Inside, m: &'static M) {
+        let watch = &m.watch;
         let Some(cpu) = sys::cpu_time(m.tid.load(Ordering::Relaxed)) else {
             return;
         };
-        if m.watch.stills.get() <= 1 {
-            m.watch.cpu.set(cpu);
+        if watch.stills.get() <= 1 {
+            watch.cpu.set(cpu);
+            watch.spun.set(0);
         }
-        let used = cpu.saturating_sub(m.watch.cpu.get());
-        if for_how_long >= start::time_slice().max(STUCK_AFTER) && used >= for_how_long / 2 {
+        let used = cpu.saturating_sub(watch.cpu.get());
+        if used < start::time_slice().max(STUCK_AFTER) {
+            return;
+        }
+        if watch.spun.get() < STUCK_TIMES {
+            watch.spun.set(watch.spun.get() + 1);
+            let _ = barrier::heavy();
+            watch
+                .cpu
+                .set(sys::cpu_time(m.tid.load(Ordering::Relaxed)).unwrap_or(cpu));
+        } else {
             self.rescue(inside);
         }
     }

@@ -48,16 +48,18 @@ const CAPACITY: usize = 16;
 /// waits for a signal does not miss the first. As ever on Unix, two signals of a
 /// kind that come close together may arrive as one.
 ///
+/// Unlike in Go a receiver has the signals that it was made with and no more, and naming none does
+/// not mean all.
+///
 /// Does not block. Receiving does, as on any channel, and the receiver goes into
 /// `select!` like any other.
 ///
 /// # Errors
 ///
-/// [`InvalidInput`](io::ErrorKind::InvalidInput) when `signals` is empty, or names a signal that cannot
-/// be caught (SIGKILL, SIGSTOP), that is the processor's report of an error in
-/// the program (SIGSEGV, SIGBUS, SIGFPE, SIGILL), or that does not exist; what the
-/// system says when the pipe or the thread cannot be made. Nothing is relayed
-/// then.
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) when `signals` is empty, or names a signal that
+/// cannot be caught (SIGKILL, SIGSTOP), that is the processor's report of an error in the program
+/// (SIGSEGV, SIGBUS, SIGFPE, SIGILL), or that does not exist; what the system says when the pipe or
+/// the thread cannot be made. Nothing is relayed then.
 ///
 /// # Examples
 ///
@@ -73,6 +75,7 @@ const CAPACITY: usize = 16;
 /// ```
 #[doc(alias = "Notify")]
 #[doc(alias = "signal.Notify")]
+#[doc(alias = "signal.Stop")]
 pub fn notify(signals: &[Signal]) -> io::Result<Receiver<Signal>> {
     check("notify", signals)?;
     let (tx, rx) = channel::bounded(CAPACITY);
@@ -147,6 +150,33 @@ pub fn ignore(signals: &[Signal]) -> io::Result<()> {
     relay::ignore(signals)
 }
 
+/// Whether `signal` is ignored: by [`ignore`], or by the system, because that was so when the
+/// program was started (`nohup` does it for SIGHUP) or something else in it has said so.
+///
+/// Does not block.
+///
+/// # Errors
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) for what [`notify`] does not accept, and what the
+/// system says.
+///
+/// # Examples
+///
+/// ```
+/// use goweft::signal::{self, Signal};
+///
+/// signal::ignore(&[Signal::SIGHUP])?;
+/// assert!(signal::ignored(Signal::SIGHUP)?);
+/// let _hangups = signal::notify(&[Signal::SIGHUP])?;
+/// assert!(!signal::ignored(Signal::SIGHUP)?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[doc(alias = "Ignored")]
+#[doc(alias = "signal.Ignored")]
+pub fn ignored(signal: Signal) -> io::Result<bool> {
+    check("ignored", &[signal])?;
+    relay::is_ignored(signal)
+}
+
 /// Undoes every [`notify`], [`notify_context`] and [`ignore`] for `signals`, or with an empty
 /// list for all: their action is what it was before.
 ///
@@ -154,8 +184,8 @@ pub fn ignore(signals: &[Signal]) -> io::Result<()> {
 /// more.
 ///
 /// # Errors
-/// [`InvalidInput`](io::ErrorKind::InvalidInput) for what [`notify`] does not accept, and what the system
-/// says.
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) for what [`notify`] does not accept, and what the
+/// system says.
 ///
 /// # Examples
 ///

@@ -22,7 +22,7 @@
 use super::{Received, Signal, sys};
 use crate::channel::{Sender, TrySendError};
 use crate::context::{ContextError, NodeRef};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::Mutex;
 use signal_hook::iterator::{Handle, Signals};
 use std::io;
 use std::sync::Arc;
@@ -59,29 +59,54 @@ impl Target {
 /// # Errors
 /// What the system says. Nothing is added then.
 pub(super) fn add(signals: &[Signal], target: &Target) -> io::Result<()> {
-    let mut relay = lock();
-    let handle = relay.start()?;
-    for &signal in signals {
-        let added = relay.route(signal).and_then(|route| {
-            if !route.targets.iter().any(|other| other.is(target)) {
-                route.targets.push(target.clone());
+    with_relay(|relay| {
+        let handle = relay.start()?;
+        for &signal in signals {
+            let added = relay.route(signal).and_then(|(route, _)| {
+                if !route.targets.iter().any(|other| other.is(target)) {
+                    route.targets.push(target.clone());
+                }
+                route.is_ignored = false;
+                // A default action is replaced by the handler, without a moment in which
+                // it would act; another one is put back, so that the handler chains it.
+                if let Some(before) = route.ignored.take()
+                    && !before.is_default()
+                {
+                    before.restore(signal.as_raw())?;
+                }
+                handler_for(signal, &handle)
+            });
+            if let Err(error) = added {
+                relay.remove(target);
+                return Err(error);
             }
-            // A default action is replaced by the handler, without a moment in which
-            // it would act; another one is put back, so that the handler chains it.
-            if let Some(before) = route.ignored.take()
-                && !before.is_default()
-            {
-                before.restore(signal.as_raw())?;
-            }
-            // Does nothing for one that is registered.
-            handle.add_signal(signal.as_raw())
-        });
-        if let Err(error) = added {
-            relay.remove(target);
-            return Err(error);
         }
+        Ok(())
+    })
+}
+
+/// Has `signal-hook` handle `signal`: on the alternate stack, where there is one, for there may be
+/// no room on a goroutine's. Does nothing when it does already.
+fn handler_for(signal: Signal, handle: &Handle) -> io::Result<()> {
+    let before = sys::action(signal.as_raw())?;
+    handle.add_signal(signal.as_raw())?;
+    let now = sys::action(signal.as_raw())?;
+    if now.is_same_handler(&before) {
+        return Ok(());
     }
-    Ok(())
+    now.on_alternate_stack().restore(signal.as_raw())
+}
+
+/// Whether the system ignores `signal`, or would if that did no harm.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn is_ignored(signal: Signal) -> io::Result<bool> {
+    let is_ignored = with_relay(|relay| {
+        let mut routes = relay.routes.iter();
+        routes.any(|route| route.signal == signal && route.is_ignored)
+    });
+    Ok(is_ignored || sys::action(signal.as_raw())?.ignores())
 }
 
 /// Ignores `signals`; those who were told of them are told no more.
@@ -89,18 +114,17 @@ pub(super) fn add(signals: &[Signal], target: &Target) -> io::Result<()> {
 /// # Errors
 /// What the system says; the signals before that one are ignored.
 pub(super) fn ignore(signals: &[Signal]) -> io::Result<()> {
-    // They go when the lock is free again: dropping a sender wakes receivers.
-    let mut gone = Vec::new();
-    let mut relay = lock();
-    for &signal in signals {
-        let route = relay.route(signal)?;
-        gone.append(&mut route.targets);
-        if !signal.does_nothing_by_default() && route.ignored.is_none() {
-            route.ignored = Some(sys::ignore(signal.as_raw())?);
+    with_relay(|relay| {
+        for &signal in signals {
+            let (route, gone) = relay.route(signal)?;
+            gone.append(&mut route.targets);
+            route.is_ignored = true;
+            if !signal.does_nothing_by_default() && route.ignored.is_none() {
+                route.ignored = Some(sys::ignore(signal.as_raw())?);
+            }
         }
-    }
-    drop(relay);
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Undoes what [`add`] and [`ignore`] did to `signals`; with none, to all.
@@ -108,24 +132,27 @@ pub(super) fn ignore(signals: &[Signal]) -> io::Result<()> {
 /// # Errors
 /// What the system says; the signals before that one are reset.
 pub(super) fn reset(signals: &[Signal]) -> io::Result<()> {
-    let mut gone = Vec::new();
-    let mut relay = lock();
-    for route in &mut relay.routes {
-        if signals.is_empty() || signals.contains(&route.signal) {
-            gone.append(&mut route.targets);
-            if let Some(before) = route.ignored.take() {
-                before.restore(route.signal.as_raw())?;
+    with_relay(|relay| {
+        for route in &mut relay.routes {
+            if signals.is_empty() || signals.contains(&route.signal) {
+                relay.gone.append(&mut route.targets);
+                route.is_ignored = false;
+                if let Some(before) = route.ignored.take() {
+                    before.restore(route.signal.as_raw())?;
+                }
             }
         }
-    }
-    drop(relay);
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Who gets what, and the way to the thread that brings it.
 struct Relay {
     handle: Option<Handle>,
     routes: Vec<Route>,
+    /// Targets that go when the lock is free again: dropping a sender wakes receivers, and a
+    /// context the error for which a parent was cancelled may go with it, which is user code.
+    gone: Vec<Target>,
 }
 
 struct Route {
@@ -133,17 +160,26 @@ struct Route {
     /// The action was the default one before the handler came.
     was_default: bool,
     targets: Vec<Target>,
-    /// It is ignored, and this was the action before.
+    /// The last word about it was [`ignore`].
+    is_ignored: bool,
+    /// The system ignores it, and this was the action before.
     ignored: Option<sys::Action>,
 }
 
 static RELAY: Mutex<Relay> = Mutex::new(Relay {
     handle: None,
     routes: Vec::new(),
+    gone: Vec::new(),
 });
 
-fn lock() -> MutexGuard<'static, Relay> {
-    RELAY.lock()
+/// Under the lock. What is taken from the table meanwhile goes when it is free again.
+fn with_relay<R>(f: impl FnOnce(&mut Relay) -> R) -> R {
+    let mut relay = RELAY.lock();
+    let result = f(&mut relay);
+    let gone = std::mem::take(&mut relay.gone);
+    drop(relay);
+    drop(gone);
+    result
 }
 
 impl Relay {
@@ -164,7 +200,8 @@ impl Relay {
         Ok(self.handle.insert(handle).clone())
     }
 
-    fn route(&mut self, signal: Signal) -> io::Result<&mut Route> {
+    /// The signal's own, and where its targets go.
+    fn route(&mut self, signal: Signal) -> io::Result<(&mut Route, &mut Vec<Target>)> {
         let known = self.routes.iter().position(|route| route.signal == signal);
         let i = match known {
             Some(i) => i,
@@ -174,6 +211,7 @@ impl Relay {
                     signal,
                     was_default,
                     targets: Vec::new(),
+                    is_ignored: false,
                     ignored: None,
                 });
                 self.routes.len() - 1
@@ -182,48 +220,57 @@ impl Relay {
         let route = &mut self.routes[i];
         // Those that stopped since the last signal: a program that listens
         // again and again must not collect them.
-        route.targets.retain(|target| !target.is_gone());
-        Ok(route)
+        let gone = route.targets.extract_if(.., |target| target.is_gone());
+        self.gone.extend(gone);
+        Ok((route, &mut self.gone))
+    }
+
+    /// To all channels. The contexts that are to be cancelled, and whether nobody is there, so that
+    /// the default action is due.
+    fn send(&mut self, signal: Signal) -> (Vec<NodeRef>, bool) {
+        let mut contexts = Vec::new();
+        let mut routes = self.routes.iter_mut();
+        let Some(route) = routes.find(|route| route.signal == signal) else {
+            return (contexts, false);
+        };
+        let mut anybody = false;
+        let gone = route.targets.extract_if(.., |target| {
+            let here = match target {
+                Target::Channel(tx) => {
+                    !matches!(tx.try_send(signal), Err(TrySendError::Disconnected(_)))
+                }
+                Target::Context(node) => {
+                    let here = !node.is_released();
+                    if here {
+                        contexts.push(node.clone());
+                    }
+                    here
+                }
+            };
+            anybody |= here;
+            !here
+        });
+        self.gone.extend(gone);
+        // One that came just before it was ignored is ignored.
+        let act = !anybody && route.was_default && route.ignored.is_none();
+        (contexts, act)
     }
 
     fn remove(&mut self, target: &Target) {
         for route in &mut self.routes {
-            route.targets.retain(|other| !other.is(target));
+            let gone = route.targets.extract_if(.., |other| other.is(target));
+            self.gone.extend(gone);
         }
     }
 }
 
 /// Step 3 and 4, on the thread.
 fn deliver(signal: Signal) {
-    let mut relay = lock();
-    let Some(route) = relay.routes.iter_mut().find(|route| route.signal == signal) else {
-        return;
-    };
-    let mut anybody = false;
-    let mut contexts = Vec::new();
-    route.targets.retain(|target| {
-        let here = match target {
-            Target::Channel(tx) => {
-                !matches!(tx.try_send(signal), Err(TrySendError::Disconnected(_)))
-            }
-            Target::Context(node) => {
-                let here = !node.is_released();
-                if here {
-                    contexts.push(node.clone());
-                }
-                here
-            }
-        };
-        anybody |= here;
-        here
-    });
-    // One that came just before it was ignored is ignored.
-    let act = !anybody && route.was_default && route.ignored.is_none();
-    // The default action of a stop signal returns when the process goes on.
-    drop(relay);
+    let (contexts, act) = with_relay(|relay| relay.send(signal));
     for node in contexts {
         node.cancel(ContextError::Canceled, Some(Arc::new(Received { signal })));
     }
+    // The default action of a stop signal returns when the process goes on.
     if act {
         default_action(signal);
     }

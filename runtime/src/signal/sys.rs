@@ -18,6 +18,21 @@ impl Action {
         self.0.sa_sigaction == libc::SIG_DFL
     }
 
+    /// Whether it is to ignore the signal.
+    pub(super) fn ignores(&self) -> bool {
+        self.0.sa_sigaction == libc::SIG_IGN
+    }
+
+    pub(super) fn is_same_handler(&self, other: &Action) -> bool {
+        self.0.sa_sigaction == other.0.sa_sigaction
+    }
+
+    /// The same, run on the thread's alternate stack.
+    pub(super) fn on_alternate_stack(mut self) -> Action {
+        self.0.sa_flags |= libc::SA_ONSTACK;
+        self
+    }
+
     /// Makes it the action of `signal`, of which it was one.
     ///
     /// # Errors

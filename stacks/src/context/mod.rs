@@ -40,24 +40,17 @@ mod arch;
 mod arch;
 
 /// The hooks wrap our own assembly; corosensei has hooks of its own.
-#[cfg(all(
-    feature = "sanitizer",
-    not(feature = "corosensei"),
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
+#[cfg_attr(
+    not(all(
+        feature = "sanitizer",
+        not(feature = "corosensei"),
+        any(target_arch = "x86_64", target_arch = "aarch64")
+    )),
+    path = "unwatched.rs"
+)]
 pub(crate) mod sanitizer;
-#[cfg(not(all(
-    feature = "sanitizer",
-    not(feature = "corosensei"),
-    any(target_arch = "x86_64", target_arch = "aarch64")
-)))]
-use arch as hooked;
-#[cfg(all(
-    feature = "sanitizer",
-    not(feature = "corosensei"),
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
-use sanitizer as hooked;
+
+pub use sanitizer::is_thread_sanitized;
 
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -152,7 +145,7 @@ use cfi;
 #[inline(always)]
 pub unsafe fn switch(to: Context, action: Action, data: *mut ()) {
     // SAFETY: the caller's promises are those of the function called.
-    unsafe { hooked::switch(to.0, action, data) }
+    unsafe { sanitizer::switch(to.0, action, data) }
 }
 
 /// Leaves the current context for `to` with no action: all that happens on the
@@ -168,7 +161,7 @@ pub unsafe fn switch(to: Context, action: Action, data: *mut ()) {
 #[inline(always)]
 pub unsafe fn switch_plain(to: Context, left: *mut Context) {
     // SAFETY: the caller's promises; `Context` is a transparent pointer.
-    unsafe { hooked::switch_plain(to.0, left.cast()) }
+    unsafe { sanitizer::switch_plain(to.0, left.cast()) }
 }
 
 /// Leaves for ever: a computation that ended. As [`switch`], but nothing is
@@ -181,7 +174,7 @@ pub unsafe fn switch_plain(to: Context, left: *mut Context) {
 #[inline(always)]
 pub unsafe fn switch_final(to: Context, action: Action, data: *mut ()) -> ! {
     // SAFETY: the caller's promises are those of the function called.
-    unsafe { hooked::switch_final(to.0, action, data) }
+    unsafe { sanitizer::switch_final(to.0, action, data) }
 }
 
 /// Prepares a fresh context on the stack that ends at `top`: the first switch to
@@ -200,7 +193,7 @@ pub unsafe fn prepare(top: *mut u8, limit: *mut u8, entry: Entry, arg: *mut ()) 
         "context: stack too small"
     );
     // SAFETY: the caller's promises are those of the function called.
-    Context(unsafe { hooked::prepare(top, limit, entry, arg) })
+    Context(unsafe { sanitizer::prepare(top, limit, entry, arg) })
 }
 
 /// Runs `f` on top of the suspended context `on`, on its stack, and comes back.

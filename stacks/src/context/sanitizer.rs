@@ -88,6 +88,11 @@ weak! {
     __tsan_switch_to_fiber: fn(*mut c_void, u32);
 }
 
+/// Whether ThreadSanitizer watches this process.
+pub fn is_thread_sanitized() -> bool {
+    __tsan_create_fiber().is_some()
+}
+
 /// The spare word of a suspended context.
 ///
 /// # Safety

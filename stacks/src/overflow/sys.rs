@@ -132,8 +132,8 @@ pub(super) fn abort_after(seconds: u32) {
     }
     SECONDS.store(seconds, Ordering::Relaxed);
     let mut clock = 0;
-    // SAFETY: the thread lives, and the clock's number is written to a local. (If there is none, 0 is
-    // the clock on the wall, which always gets on.)
+    // SAFETY: the thread lives, and the clock's number is written to a local. (If there is none, 0
+    // is the clock on the wall, which always gets on.)
     unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &mut clock) };
     CLOCK.store(clock, Ordering::Relaxed);
     USED.store(cpu_time(clock), Ordering::Relaxed);
