@@ -10,7 +10,7 @@
 
 use super::flavor::{Flavor, Outcome, Side, TRY, Token};
 use super::wait::{Queue, Record, Verdict, Woken, await_verdict};
-use crate::clock::Nanos;
+use crate::clock::{self, Nanos};
 use crate::lock::{ShortGuard, ShortLock};
 use crate::protocol::atomic::AtomicU64;
 use crate::protocol::ring::{Place, Pop, Push, Ring};
@@ -318,7 +318,7 @@ impl<T> Channel<T> {
             // is left by settling, except behind a reservation.)
             Outcome::TimedOut
         };
-        if outcome != Outcome::TimedOut || deadline == TRY || inside.refuses() {
+        if outcome != Outcome::TimedOut || clock::has_passed(deadline) || inside.refuses() {
             self.ring.end_wait(side);
             drop(queues);
             woken.wake(inside);
@@ -436,25 +436,34 @@ impl<T> Drop for Channel<T> {
 
 impl<T> Flavor for Channel<T> {
     fn attempt(&self, inside: &mut Inside, side: Side, slot: *mut ()) -> Option<Token> {
-        if self.is_waited_for(side) {
-            self.settle_now(inside);
-            if self.is_waited_for(side) && !self.ring.is_closed() {
-                return None;
+        let step = || {
+            if slot.is_null() {
+                return self.reserve(side);
             }
-        }
-        let (outcome, token) = if slot.is_null() {
-            (self.reserve(side), Token::Credit)
-        } else {
             // SAFETY: a slot that a select gives is as its side needs it.
-            (unsafe { self.step(side, slot.cast()) }, Token::Received)
+            unsafe { self.step(side, slot.cast()) }
+        };
+        let outcome = if self.is_waited_for(side) {
+            // Perhaps by one who is only about to look. Who is in the queue could not go on, and is
+            // ahead of us. (When closed, only receivers are, behind a reservation.)
+            let (mut queues, woken) = self.lock_settled(inside);
+            let outcome = if queues.of(side).is_empty() {
+                step()
+            } else {
+                Outcome::TimedOut
+            };
+            drop(queues);
+            woken.wake(inside);
+            outcome
+        } else {
+            step()
         };
         match outcome {
+            // A reservation alone lets nobody go on.
+            Outcome::Done if slot.is_null() => Some(Token::Credit),
             Outcome::Done => {
-                // A reservation alone lets nobody go on.
-                if !slot.is_null() {
-                    self.stepped(inside, side);
-                }
-                Some(token)
+                self.stepped(inside, side);
+                Some(Token::Received)
             }
             Outcome::Closed => Some(Token::Closed),
             Outcome::TimedOut => None,

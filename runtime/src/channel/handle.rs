@@ -170,6 +170,9 @@ impl<T> Sender<T> {
     /// The channel is closed or has no receivers, perhaps since this call waits.
     /// The value is in the error.
     ///
+    /// # Panics
+    /// In [`no_park`](crate::no_park), when it has to wait. The value is dropped.
+    ///
     /// # Examples
     ///
     /// ```
@@ -213,6 +216,9 @@ impl<T> Sender<T> {
 
     /// Sends `value`, and waits for room for at most `timeout`.
     ///
+    /// When a [`Select`](super::Select) has chosen to receive it and has not done so yet, this
+    /// waits for that, even past the deadline.
+    ///
     /// # Errors
     /// No room in time, or the channel is closed. The value is in the error.
     ///
@@ -237,6 +243,9 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// As `send_timeout`.
+    ///
+    /// # Panics
+    /// As [`send`](Self::send).
     pub fn send_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
         self.send_until(value, clock::from_instant(deadline))
     }
@@ -393,6 +402,9 @@ impl<T> Receiver<T> {
     /// # Errors
     /// The channel is closed and empty.
     ///
+    /// # Panics
+    /// In [`no_park`](crate::no_park), when it has to wait.
+    ///
     /// # Examples
     ///
     /// ```
@@ -462,6 +474,9 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     /// As `recv_timeout`.
+    ///
+    /// # Panics
+    /// As [`recv`](Self::recv).
     pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
         self.recv_until(clock::from_instant(deadline))
     }
@@ -549,9 +564,10 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Closes the channel, as [`Sender::close`] does. A channel of
-    /// [`never`](super::never) has nobody to tell, and that of a
-    /// [context](crate::context::Context::done) only cancelling closes: false.
+    /// Closes the channel, as [`Sender::close`] does. A channel of [`never`](super::never) has
+    /// nobody to tell, and that of a [context](crate::context::Context::done) only cancelling
+    /// closes: false. From a closed timer or ticker comes a tick that was due, and then none, also
+    /// when it is set again.
     pub fn close(&self) -> bool {
         match &self.flavor {
             ReceiverFlavor::Rendezvous(c) => c.close(&mut Inside::enter()),

@@ -25,6 +25,9 @@ pub struct IntoIter<T> {
 impl<T> Receiver<T> {
     /// Receives until the channel is closed and empty, waiting for each value.
     ///
+    /// # Panics
+    /// Its `next` does as [`recv`](Self::recv).
+    ///
     /// # Examples
     ///
     /// ```

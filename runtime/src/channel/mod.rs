@@ -5,12 +5,12 @@
 //! for its receiver (`bounded(0)`, a *rendezvous*), or of any size
 //! ([`unbounded()`]).
 //!
-//! The semantics are Go's, the surface is Rust's. Values come out in the order
-//! they went in; who waits is served first come, first served. `close` ends a channel: what
-//! is queued is still received, then receivers get
-//! [`RecvError`]. Unlike in Go, dropping the last sender closes too, sending on
-//! a closed channel is an error that gives the value back instead of a panic,
-//! and closing twice is allowed.
+//! The semantics are Go's, the surface is Rust's. Values come out in the order they went in; who
+//! waits is served first come, first served. (Not so the ticks of a timer: of several who wait for
+//! one, any may receive it.) `close` ends a channel: what is queued is still received, then
+//! receivers get [`RecvError`]. Unlike in Go, dropping the last sender closes too, sending on a
+//! closed channel is an error that gives the value back instead of a panic, and closing twice is
+//! allowed.
 //!
 //! All operations work from goroutines and from plain OS threads, in any
 //! mixture; a goroutine that waits parks, a thread blocks.

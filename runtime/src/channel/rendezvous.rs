@@ -12,7 +12,7 @@
 
 use super::flavor::{Flavor, Outcome, Side, TRY, Token};
 use super::wait::{Found, Queue, Record, Verdict, Woken, await_verdict};
-use crate::clock::{NEVER, Nanos};
+use crate::clock::{self, NEVER, Nanos};
 use crate::lock::{ShortGuard, ShortLock};
 use crate::protocol::choice::Choice;
 use crate::sched::{Inside, Waiter};
@@ -52,21 +52,41 @@ impl State {
         }
     }
 
-    /// Takes the first who wants to meet `side` out of its queue, claimed.
+    /// Takes the first who wants to meet `side` out of its queue, claimed. Watchers stay: they are
+    /// told of those who wait, and whoever looks here may not.
     #[inline]
-    fn meet(&mut self, inside: &mut Inside, side: Side, woken: &mut Woken) -> Option<Found> {
+    fn meet(&mut self, side: Side) -> Option<Found> {
         let queue = self.of(side.other());
-        loop {
-            let found = queue.first()?;
-            queue.remove(&found);
-            if !found.claim() {
+        let mut next = queue.first();
+        while let Some(found) = next {
+            next = queue.after(found);
+            if found.is_watch() {
                 continue;
             }
-            if !found.is_watch() {
+            queue.remove(&found);
+            if found.claim() {
                 return Some(found);
             }
-            woken.add(inside, found.give(Verdict::Done));
         }
+        None
+    }
+
+    /// Somebody waits on `side` now: wakes those who watch for that.
+    fn tell_watchers(&mut self, inside: &mut Inside, side: Side) -> Woken {
+        let mut woken = Woken::default();
+        let queue = self.of(side.other());
+        let mut next = queue.first();
+        while let Some(found) = next {
+            next = queue.after(found);
+            if !found.is_watch() {
+                continue;
+            }
+            queue.remove(&found);
+            if found.claim() {
+                woken.add(inside, found.give(Verdict::Done));
+            }
+        }
+        woken
     }
 }
 
@@ -86,6 +106,13 @@ impl<T> Channel<T> {
     /// Unlocks, after publishing the hint.
     #[inline]
     fn unlock(&self, state: ShortGuard<'_, State>) {
+        self.publish(&state);
+    }
+
+    /// Writes the hint. Before a verdict is given to one who may be told of something that an older
+    /// hint does not know: it may look again while the lock is still held.
+    #[inline]
+    fn publish(&self, state: &State) {
         let mut hint = 0;
         if !state.senders.is_empty() {
             hint |= SENDERS;
@@ -242,8 +269,7 @@ impl<T> Channel<T> {
             if state.closed {
                 return Outcome::Closed;
             }
-            let mut woken = Woken::default();
-            let met = state.meet(inside, side, &mut woken);
+            let met = state.meet(side);
             if let Some(found) = met
                 && !found.is_late()
             {
@@ -252,13 +278,11 @@ impl<T> Channel<T> {
                 unsafe { Channel::<T>::copy(side, slot, found.slot()) };
                 let partner = found.give(Verdict::Done);
                 self.unlock(state);
-                woken.wake(inside);
                 inside.ready(partner);
                 return Outcome::Done;
             }
-            if met.is_none() && (deadline == TRY || inside.refuses()) {
+            if met.is_none() && (clock::has_passed(deadline) || inside.refuses()) {
                 self.unlock(state);
-                woken.wake(inside);
                 return Outcome::TimedOut;
             }
             if let Some(found) = met
@@ -267,9 +291,8 @@ impl<T> Channel<T> {
                 // Waiting for its partner's value is a wait too: it is let go.
                 let partner = found.give(Verdict::Retry);
                 self.unlock(state);
-                woken.wake(inside);
                 inside.ready(partner);
-                if deadline != TRY {
+                if !clock::has_passed(deadline) {
                     inside.refuses();
                 }
                 return Outcome::TimedOut;
@@ -283,7 +306,6 @@ impl<T> Channel<T> {
                     found.set_partner(&record);
                     let partner = found.give(Verdict::Paired);
                     self.unlock(state);
-                    woken.wake(inside);
                     inside.ready(partner);
                     self.wait(inside, side, &record, waiter, NEVER)
                 }
@@ -296,6 +318,8 @@ impl<T> Channel<T> {
                             false => state.of(side).push_back(&record),
                         }
                     }
+                    self.publish(&state);
+                    let woken = state.tell_watchers(inside, side);
                     self.unlock(state);
                     woken.wake(inside);
                     self.wait(inside, side, &record, waiter, deadline)
@@ -391,6 +415,7 @@ impl<T> Channel<T> {
             let mut state = self.state.lock(inside);
             first |= !state.closed;
             state.closed = true;
+            self.publish(&state);
             let mut woken = Woken::default();
             let mut count = 0;
             for side in [Side::Receive, Side::Send] {
@@ -435,23 +460,19 @@ impl<T> Flavor for Channel<T> {
             if state.closed {
                 return Some(Token::Closed);
             }
-            let mut woken = Woken::default();
-            let Some(found) = state.meet(inside, side, &mut woken) else {
+            let Some(found) = state.meet(side) else {
                 self.unlock(state);
-                woken.wake(inside);
                 return None;
             };
             if side == Side::Send || !found.is_late() {
                 // It waits until we commit, or undo.
                 let _: Waiter = found.give(Verdict::Held);
                 self.unlock(state);
-                woken.wake(inside);
                 return Some(Token::Partner(found.as_ptr()));
             }
             if inside.must_not_wait() {
                 let partner = found.give(Verdict::Retry);
                 self.unlock(state);
-                woken.wake(inside);
                 inside.ready(partner);
                 return None;
             }
@@ -462,7 +483,6 @@ impl<T> Flavor for Channel<T> {
             found.set_partner(&record);
             let partner = found.give(Verdict::Paired);
             self.unlock(state);
-            woken.wake(inside);
             inside.ready(partner);
             match self.wait(inside, side, &record, waiter, NEVER) {
                 Some(Verdict::Paired) => return Some(Token::Partner(record.partner())),
@@ -484,24 +504,15 @@ impl<T> Flavor for Channel<T> {
         if state.closed || someone_waits(state.of(side.other()), record.choice()) {
             return false;
         }
-        // A watcher of the other side is not somebody to meet, but wants to
-        // know that there is one now.
-        let mut woken = Woken::default();
-        if !record.is_watch() {
-            let queue = state.of(side.other());
-            let mut next = queue.first();
-            while let Some(found) = next {
-                next = queue.after(found);
-                if found.is_watch() && !found.is_of(record.choice()) {
-                    queue.remove(&found);
-                    if found.claim() {
-                        woken.add(inside, found.give(Verdict::Done));
-                    }
-                }
-            }
-        }
         // SAFETY: the caller's promise.
         unsafe { state.of(side).push_back(record) };
+        let woken = match record.is_watch() {
+            true => Woken::default(),
+            false => {
+                self.publish(&state);
+                state.tell_watchers(inside, side)
+            }
+        };
         self.unlock(state);
         woken.wake(inside);
         true

@@ -11,7 +11,7 @@
 //! pending, and the phase is kept: the next one after a late receive is the
 //! next multiple of the period.
 
-use super::flavor::{Flavor, Outcome, Side, TRY, Token};
+use super::flavor::{Flavor, Outcome, Side, Token};
 use super::wait::{Queue, Record, Verdict, Woken, await_verdict};
 use crate::clock::{self, NEVER, Nanos};
 use crate::lock::ShortLock;
@@ -29,12 +29,12 @@ struct State {
     when: Nanos,
     /// Between ticks; 0: there is one only.
     period: Nanos,
-    /// Changes with every stop, reset and tick: a tick can be given back only while
-    /// nothing came after it, or it would come after a later one.
+    /// Changes with every stop, reset and tick, and with the close: a tick can be given back only
+    /// while nothing came after it, or it would come after a later one.
     epoch: u64,
     closed: bool,
-    /// Parked receivers. Nobody gives them a value: they are woken to look again
-    /// when `when` changes.
+    /// Parked receivers, none of which waits beyond `when`. Nobody gives them a value: they look
+    /// again at the time for which they wait, and are woken to do so when it becomes earlier.
     receivers: Queue,
 }
 
@@ -55,11 +55,28 @@ impl State {
         Some(due)
     }
 
-    /// Makes all who wait look again.
-    fn rouse(&mut self, inside: &mut Inside, woken: &mut Woken) {
+    /// The next tick comes at `when`: those who wait beyond it look again. A select stays what it
+    /// is to its other channels meanwhile: nobody there must find it gone because a timer was set.
+    fn expect(&mut self, when: Nanos, inside: &mut Inside, woken: &mut Woken) {
+        let old = std::mem::replace(&mut self.when, when);
+        let mut next = self.receivers.first().filter(|_| when < old);
+        while let Some(found) = next {
+            next = self.receivers.after(found);
+            if found.is_plain() {
+                self.receivers.remove(&found);
+                woken.add(inside, found.give(Verdict::Retry));
+            } else {
+                woken.add(inside, found.owner());
+            }
+        }
+    }
+
+    /// It is closed: nobody waits any more.
+    fn release(&mut self, inside: &mut Inside, woken: &mut Woken) {
         while let Some(found) = self.receivers.first() {
             self.receivers.remove(&found);
             if found.claim() {
+                // To look again: a tick may be due.
                 woken.add(inside, found.give(Verdict::Retry));
             }
         }
@@ -80,18 +97,19 @@ impl Channel {
         }
     }
 
-    /// Lets the next tick come after `delay`, or none any more; with `period` as in
-    /// `new`. True: one was still to come, or was due and nobody had received it.
+    /// Lets the next tick come after `delay`, or none any more, as it is when the channel is
+    /// closed; with `period` as in `new`. True: one was still to come, or was due and nobody had
+    /// received it.
     pub(crate) fn set(&self, delay: Option<Duration>, period: Nanos) -> bool {
         let mut inside = Inside::enter();
         let mut woken = Woken::default();
         let mut state = self.state.lock(&inside);
         let was_active = state.when != NEVER;
-        // Under the lock: a tick that was received before is not later than now.
-        state.when = delay.map_or(NEVER, clock::due);
+        let delay = delay.filter(|_| !state.closed);
         state.period = period;
         state.epoch += 1;
-        state.rouse(&mut inside, &mut woken);
+        // Under the lock: a tick that was received before is not later than now.
+        state.expect(delay.map_or(NEVER, clock::due), &mut inside, &mut woken);
         drop(state);
         woken.wake(&mut inside);
         was_active
@@ -106,8 +124,10 @@ impl Channel {
     ) -> Outcome {
         let reason = Side::Receive.reason();
         loop {
-            let now = clock::now();
             let mut state = self.state.lock(inside);
+            // Under the lock: when it is found closed, a tick that was due before that is found
+            // too.
+            let now = clock::now();
             if let Some(due) = state.take(now) {
                 drop(state);
                 slot.write(clock::to_instant(due));
@@ -116,7 +136,7 @@ impl Channel {
             if state.closed {
                 return Outcome::Closed;
             }
-            if deadline == TRY || deadline <= now || inside.refuses() {
+            if deadline <= now || inside.refuses() {
                 return Outcome::TimedOut;
             }
             let until = deadline.min(state.when);
@@ -141,13 +161,19 @@ impl Channel {
         }
     }
 
-    /// Closes; true the first time.
+    /// Closes; true the first time. A tick that is due is still there to be received, and no other
+    /// one comes.
     pub(crate) fn close(&self) -> bool {
         let mut inside = Inside::enter();
         let mut woken = Woken::default();
         let mut state = self.state.lock(&inside);
         let first = !std::mem::replace(&mut state.closed, true);
-        state.rouse(&mut inside, &mut woken);
+        if state.when > clock::now() {
+            state.when = NEVER;
+        }
+        state.period = 0;
+        state.epoch += 1;
+        state.release(&mut inside, &mut woken);
         drop(state);
         woken.wake(&mut inside);
         first
@@ -161,9 +187,9 @@ impl Channel {
 
 impl Flavor for Channel {
     fn attempt(&self, inside: &mut Inside, _side: Side, slot: *mut ()) -> Option<Token> {
-        let now = clock::now();
         let mut state = self.state.lock(inside);
-        let Some(when) = state.take(now) else {
+        // Under the lock, as in `recv`.
+        let Some(when) = state.take(clock::now()) else {
             return state.closed.then_some(Token::Closed);
         };
         let epoch = state.epoch;
@@ -210,8 +236,8 @@ impl Flavor for Channel {
         let mut woken = Woken::default();
         let mut state = self.state.lock(inside);
         if state.epoch == epoch {
-            state.when = state.when.min(when);
-            state.rouse(inside, &mut woken);
+            let when = state.when.min(when);
+            state.expect(when, inside, &mut woken);
         }
         drop(state);
         woken.wake(inside);

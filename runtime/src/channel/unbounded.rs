@@ -12,7 +12,7 @@
 
 use super::flavor::{Flavor, Outcome, Side, TRY, Token};
 use super::wait::{Queue, Record, Verdict, Woken, await_verdict};
-use crate::clock::Nanos;
+use crate::clock::{self, Nanos};
 use crate::lock::{ShortGuard, ShortLock};
 use crate::sched::{Inside, Waiter};
 use std::cell::UnsafeCell;
@@ -251,6 +251,10 @@ impl<T> Channel<T> {
         mut state: ShortGuard<'a, State<T>>,
         garbage: &mut Garbage<T>,
     ) {
+        if !state.receivers.is_empty() {
+            // Before any verdict: who gets one may look again while the lock is still held.
+            self.publish(&state);
+        }
         let mut woken = Woken::default();
         while !state.settle(inside, &mut woken, garbage) {
             self.publish(&state);
@@ -341,7 +345,7 @@ impl<T> Channel<T> {
         // While something is available nobody waits for it.
         // SAFETY: the caller's promise.
         let outcome = unsafe { state.step(slot, garbage) };
-        if outcome != Outcome::TimedOut || deadline == TRY || inside.refuses() {
+        if outcome != Outcome::TimedOut || clock::has_passed(deadline) || inside.refuses() {
             self.publish(&state);
             return outcome;
         }
@@ -488,6 +492,8 @@ impl<T> Flavor for Channel<T> {
         };
         let mut state = self.state.lock(inside);
         state.reserved -= 1;
+        // As in `finish`.
+        self.publish(&state);
         let mut garbage = Garbage::none();
         let mut woken = Woken::default();
         // One value became available: at most one receiver, and watchers.

@@ -151,6 +151,11 @@ impl Record {
         }
     }
 
+    /// Under the lock: whom to wake without a verdict, to look again and wait anew.
+    pub(crate) fn owner(&self) -> Waiter {
+        self.waiter.get()
+    }
+
     /// Under the lock: the owner waits anew.
     pub(crate) fn renew(&self, waiter: Waiter) {
         self.waiter.set(waiter);
@@ -405,7 +410,7 @@ pub(crate) fn await_verdict<Q>(
             return Some(verdict);
         }
         // Nobody gave one: the deadline, or no reason at all.
-        let late = deadline != NEVER && clock::now() >= deadline;
+        let late = clock::has_passed(deadline);
         let mut queues = lock.lock(inside);
         match record.verdict() {
             Verdict::Held => deadline = NEVER,

@@ -136,6 +136,9 @@ impl<'a> Select<'a> {
     ///
     /// The operation that it returns has to be completed; when it is dropped
     /// instead, it never happened.
+    ///
+    /// # Panics
+    /// In [`no_park`](crate::no_park), when it has to wait.
     pub fn select(&mut self) -> SelectedOperation<'a> {
         loop {
             if let Some(operation) = self.choose(NEVER) {
@@ -146,16 +149,23 @@ impl<'a> Select<'a> {
 
     /// Chooses an operation if one is ready now.
     ///
+    /// One that meets a select of another goroutine is ready when that one has chosen too: it
+    /// evaluates what it sends, and this waits for that.
+    ///
     /// # Errors
     /// None is.
     pub fn try_select(&mut self) -> Result<SelectedOperation<'a>, TrySelectError> {
         self.choose(TRY).ok_or(TrySelectError)
     }
 
-    /// Chooses an operation, and waits until one is ready, for at most `timeout`.
+    /// Chooses an operation, and waits until one is ready, for at most `timeout`: longer only for a
+    /// select that it has met, as in [`try_select`](Self::try_select).
     ///
     /// # Errors
     /// None was in time.
+    ///
+    /// # Panics
+    /// As [`select`](Self::select).
     ///
     /// # Examples
     ///
@@ -179,6 +189,9 @@ impl<'a> Select<'a> {
     ///
     /// # Errors
     /// None was in time.
+    ///
+    /// # Panics
+    /// As [`select`](Self::select).
     pub fn select_deadline(
         &mut self,
         deadline: Instant,
@@ -189,6 +202,12 @@ impl<'a> Select<'a> {
 
     /// Waits until an operation is ready, and returns its index. Somebody else
     /// may be faster: try it, and come back if it is not ready any more.
+    ///
+    /// On a channel without capacity one is ready when somebody waits on the other side; who only
+    /// tries there, or watches as well, does not count.
+    ///
+    /// # Panics
+    /// In [`no_park`](crate::no_park), when it has to wait.
     ///
     /// # Examples
     ///
@@ -223,6 +242,9 @@ impl<'a> Select<'a> {
     ///
     /// # Errors
     /// None was in time.
+    ///
+    /// # Panics
+    /// As [`ready`](Self::ready).
     pub fn ready_timeout(&mut self, timeout: Duration) -> Result<usize, ReadyTimeoutError> {
         self.find(clock::after(timeout)).ok_or(ReadyTimeoutError)
     }
@@ -231,6 +253,9 @@ impl<'a> Select<'a> {
     ///
     /// # Errors
     /// None was in time.
+    ///
+    /// # Panics
+    /// As [`ready`](Self::ready).
     pub fn ready_deadline(&mut self, deadline: Instant) -> Result<usize, ReadyTimeoutError> {
         self.find(clock::from_instant(deadline))
             .ok_or(ReadyTimeoutError)
@@ -286,8 +311,9 @@ impl fmt::Debug for Select<'_> {
 /// An operation that a [`Select`] has chosen: to be completed with the handle it
 /// was added with. Dropped without that, it never happened.
 ///
-/// While it is not completed, it holds a place in the channel's buffer, a value, or a
-/// partner that waits: complete it soon.
+/// While it is not completed, it holds a place in the channel's buffer, a value, or a partner that
+/// waits: complete it soon. (Forgotten, with [`mem::forget`](std::mem::forget), it holds that for
+/// ever.)
 #[must_use]
 pub struct SelectedOperation<'a> {
     index: usize,
@@ -303,7 +329,8 @@ impl SelectedOperation<'_> {
     }
 
     /// Completes a send. Does not wait, except for a partner in another dynamic
-    /// select that has to complete too.
+    /// select that has to complete too; if that one drops its operation, for the next partner,
+    /// however long that takes, whatever timeout the select had.
     ///
     /// # Errors
     /// The channel is closed, perhaps since the operation was chosen. The value is in
@@ -311,7 +338,7 @@ impl SelectedOperation<'_> {
     ///
     /// # Panics
     /// When the operation is not the send that was added with `sender`:
-    /// `select: ...`.
+    /// `select: ...`. In [`no_park`](crate::no_park), when it has to wait for its partner.
     ///
     /// # Examples
     ///

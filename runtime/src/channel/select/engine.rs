@@ -5,7 +5,10 @@
 //! 2. **Enroll**: put a record into the queue of each channel, one lock at a
 //!    time. All records share one choice word. A case that has become ready
 //!    since, or a claim by somebody else, ends this step.
-//! 3. **Park**, until somebody chose a case or a deadline passes.
+//! 3. **Park**, until somebody chose a case or a deadline passes. (A timer that is set to an
+//!    earlier time wakes the owner, and one that was set to a later time, or whose tick another one
+//!    received, lets it wake too soon. Then it parks again with another deadline, and its records
+//!    stay where they are.)
 //! 4. **Withdraw** the records of the cases that were not chosen.
 //! 5. **Finish** what was chosen; or, when the owner called the choice off
 //!    (somebody became ready during 2), begin again at 1.
@@ -15,7 +18,7 @@
 //! the owner's abort against the partner's claim. A partner that finds the
 //! choice taken drops the record from its queue and goes on to the next.
 
-use crate::channel::flavor::{Flavor, Side, TRY, Token};
+use crate::channel::flavor::{Flavor, Side, Token};
 use crate::channel::wait::{Record, Verdict};
 use crate::clock::{self, NEVER, Nanos};
 use crate::protocol::choice::Choice;
@@ -76,7 +79,7 @@ pub(crate) fn select(
         if let Some(chosen) = select.try_all(inside) {
             return Some(chosen);
         }
-        if deadline == TRY || (deadline != NEVER && clock::now() >= deadline) || inside.refuses() {
+        if clock::has_passed(deadline) || inside.refuses() {
             return None;
         }
         let Some(case) = select.wait(inside, deadline) else {
@@ -111,7 +114,7 @@ pub(crate) fn ready(
                 return Some(i);
             }
         }
-        if deadline == TRY || (deadline != NEVER && clock::now() >= deadline) || inside.refuses() {
+        if clock::has_passed(deadline) || inside.refuses() {
             return None;
         }
         if let Some(case) = select.wait(inside, deadline)
@@ -183,22 +186,20 @@ impl Select<'_, '_> {
         };
         self.choice.reset();
         let waiter = inside.prepare(reason);
-        let mut until = deadline;
         let mut enrolled = 0;
         let mut all = true;
         while enrolled < self.cases.len() {
             let i = self.nth(enrolled);
-            if let Some(channel) = self.cases[i].channel {
-                if !self.enroll(inside, channel, i, waiter) {
-                    all = false;
-                    break;
-                }
-                until = until.min(channel.deadline(inside));
+            if let Some(channel) = self.cases[i].channel
+                && !self.enroll(inside, channel, i, waiter)
+            {
+                all = false;
+                break;
             }
             enrolled += 1;
         }
         if all {
-            self.park(inside, waiter, reason, until, enrolled);
+            self.park(inside, waiter, reason, deadline);
         } else {
             inside.cancel(waiter);
             self.choice.abort();
@@ -237,24 +238,26 @@ impl Select<'_, '_> {
         inside: &mut Inside,
         mut waiter: Waiter,
         reason: WaitReason,
-        until: Nanos,
-        enrolled: usize,
+        deadline: Nanos,
     ) {
         loop {
+            // A timer that is set to an earlier time after this wakes the waiter that it finds.
+            let until = self.until(inside, deadline);
             inside.park(waiter, until);
             if self.choice.chosen().is_some() {
                 return;
             }
-            if until != NEVER && clock::now() >= until {
+            // Not as it was before: whose timer was set to a later time, or had its tick received
+            // by another, keeps its places in all queues.
+            if clock::has_passed(self.until(inside, deadline)) {
                 self.choice.abort();
                 return;
             }
-            // For no reason: wait anew.
+            // A timer was set, or for no reason: wait anew.
             waiter = inside.prepare(reason);
-            for n in 0..enrolled {
-                let i = self.nth(n);
-                if let Some(channel) = self.cases[i].channel {
-                    channel.renew(inside, self.cases[i].side, self.record(i), waiter);
+            for (i, case) in self.cases.iter().enumerate() {
+                if let Some(channel) = case.channel {
+                    channel.renew(inside, case.side, self.record(i), waiter);
                 }
             }
             // Whoever chose before it saw the new waiter has woken the old one.
@@ -263,6 +266,15 @@ impl Select<'_, '_> {
                 return;
             }
         }
+    }
+
+    /// When one of the cases becomes ready by itself, or `deadline` passes.
+    fn until(&self, inside: &Inside, deadline: Nanos) -> Nanos {
+        self.cases
+            .iter()
+            .filter_map(|case| case.channel)
+            .map(|channel| channel.deadline(inside))
+            .fold(deadline, Nanos::min)
     }
 
     /// Step 5. None: the partner gave up.
