@@ -180,6 +180,11 @@ impl CancelCauseFunc {
         Canceller::cancel(&self.canceller.0, Some(cause_of(cause)));
     }
 
+    /// As dropping the last clone does.
+    pub(crate) fn cancel_without_cause(&self) {
+        Canceller::cancel(&self.canceller.0, None);
+    }
+
     /// As [`CancelFunc::detach`].
     pub fn detach(self) {
         self.canceller.detach();

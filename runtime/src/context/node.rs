@@ -27,7 +27,7 @@
 //! (Go waits for the other's mutex). That is what the third invariant is for.
 
 use super::error::{Cause, ContextError};
-use crate::channel::flavor::{Flavor, Outcome, Side, TRY, Token};
+use crate::channel::flavor::{Flavor, Outcome, Side, Token};
 use crate::channel::wait::{Queue, Record, Verdict, Woken, await_verdict};
 use crate::clock::{self, NEVER, Nanos};
 use crate::lock::ShortLock;
@@ -479,7 +479,7 @@ impl Node {
         if self.is_done() {
             return Outcome::Closed;
         }
-        if deadline == TRY || (deadline != NEVER && deadline <= clock::now()) {
+        if clock::has_passed(deadline) {
             return Outcome::TimedOut;
         }
         let reason = Side::Receive.reason();

@@ -41,9 +41,13 @@ impl Limit {
         self.0 == f64::INFINITY
     }
 
-    /// The tokens that come in so many seconds.
+    /// The tokens that come in so many seconds: in none, none, also without a limit.
     pub(super) fn tokens_in(self, seconds: f64) -> f64 {
-        if self.0 <= 0.0 { 0.0 } else { seconds * self.0 }
+        if self.0 > 0.0 && seconds > 0.0 {
+            seconds * self.0
+        } else {
+            0.0
+        }
     }
 
     /// How long so many tokens take; None: for ever.

@@ -125,6 +125,9 @@ impl Limiter {
     ///
     /// # Errors
     /// As [`wait_n`](Self::wait_n).
+    ///
+    /// # Panics
+    /// As [`wait_n`](Self::wait_n).
     #[doc(alias = "Wait")]
     pub fn wait(&self, ctx: &Context) -> Result<(), WaitError> {
         self.wait_n(ctx, 1)
@@ -150,6 +153,10 @@ impl Limiter {
     /// At once, when `n` is more than the burst, or the context would be done before the
     /// tokens are there; and when the context is done, then or while this
     /// waits. No tokens are taken then.
+    ///
+    /// # Panics
+    /// In [`no_park`](crate::no_park), when it has to wait. No tokens are
+    /// taken then.
     #[doc(alias = "WaitN")]
     pub fn wait_n(&self, ctx: &Context, n: usize) -> Result<(), WaitError> {
         let t = time::now();
@@ -252,7 +259,8 @@ impl Limiter {
         self.with_bucket(|bucket| {
             let limit = bucket.limit;
             if limit.is_infinite() {
-                return Reservation::new(self, n, Some(t), limit);
+                // It takes no tokens, and has none to give back.
+                return Reservation::new(self, 0, Some(t), limit);
             }
             let tokens = bucket.tokens_at(t) - n as f64;
             let wait = match tokens < 0.0 {

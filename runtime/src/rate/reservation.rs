@@ -84,7 +84,8 @@ impl<'a> Reservation<'a> {
     }
 
     /// The events will not happen: gives back what tokens can still be given back. Those that
-    /// others have reserved since depend on their order, and stay taken.
+    /// others have reserved since depend on their order, and stay taken. What was reserved
+    /// while there was no limit took none.
     ///
     /// ```
     /// use goweft::rate::{Limit, Limiter};

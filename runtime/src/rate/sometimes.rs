@@ -78,6 +78,9 @@ impl Sometimes {
     ///
     /// Others that call this wait for `f` to return; `f` must not call it itself: it
     /// would wait for ever, as in Go.
+    ///
+    /// # Panics
+    /// When `f` does; and in [`no_park`](crate::no_park), when it has to wait for others.
     #[doc(alias = "Do")]
     pub fn run<F: FnOnce()>(&self, f: F) {
         let mut state = self.state.lock();

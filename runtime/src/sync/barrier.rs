@@ -63,6 +63,10 @@ impl Barrier {
     }
 
     /// Waits until all are here. One of them, the last to come, is the leader.
+    ///
+    /// # Panics
+    /// In [`no_park`](crate::no_park), when it has to wait. Then it is not
+    /// counted as here.
     pub fn wait(&self) -> BarrierWaitResult {
         let mut inside = Inside::enter();
         let mut here = self.here.lock(&inside);

@@ -1,8 +1,8 @@
 //! Goroutines that work on one thing, the first error of which counts: Go's `errgroup`.
 //!
 //! A wait group counts them, a semaphore bounds them, the first error (or panic) is kept, and
-//! cancels the context. The context's cancel function is in a slot: whoever cancels with a cause
-//! uses it from there; the end of a wait takes it out, and dropping it cancels without one.
+//! cancels the context. The context's cancel function is in a slot: whoever cancels uses a clone,
+//! and empties the slot afterwards. So it is done for all who find nothing there.
 
 use super::{Mutex, OnceLock, Semaphore, WaitGroup};
 use crate::context::{CancelCauseFunc, Cause, Context};
@@ -67,10 +67,12 @@ where
         ErrGroup::cancelling(None)
     }
 
-    /// A group, and a context that is done when the first of its goroutines returns an
-    /// error, which is its [cause](Context::cause), or panics; or when a
-    /// [`wait`](Self::wait) returns; or when `ctx` is done.
+    /// A group, and a context that is done when the first of its goroutines returns an error, which
+    /// is its [cause](Context::cause), or panics; or when a [`wait`](Self::wait) returns; or when
+    /// `ctx` is done. Also without a `wait`, other than in Go: when the last clone of the group is
+    /// dropped and its last goroutine has ended.
     #[doc(alias = "WithContext")]
+    #[must_use = "the context is done when the group is dropped"]
     pub fn with_context(ctx: &Context) -> (ErrGroup<E>, Context) {
         let (ctx, cancel) = ctx.with_cancel_cause();
         (ErrGroup::cancelling(Some(cancel)), ctx)
@@ -92,7 +94,8 @@ where
     /// [limit](Self::set_limit).
     ///
     /// # Panics
-    /// As [`spawn`](crate::spawn) does.
+    /// As [`spawn`](crate::spawn) does; and in [`no_park`](crate::no_park), when it has to wait for
+    /// room.
     #[doc(alias = "Go")]
     #[track_caller]
     pub fn go<F>(&self, f: F)
@@ -106,7 +109,7 @@ where
     /// As [`go`](Self::go), unless it would have to wait: then false, and `f` is dropped.
     ///
     /// # Panics
-    /// As [`go`](Self::go).
+    /// As [`spawn`](crate::spawn) does.
     ///
     /// # Examples
     ///
@@ -138,7 +141,8 @@ where
         true
     }
 
-    /// At most `n` at the same time from now on; with 0, none. `usize::MAX` is no limit.
+    /// At most `n` at the same time from now on; with 0, none. More than half of what a
+    /// `usize` can hold is no limit: `usize::MAX` is Go's -1.
     ///
     /// # Panics
     /// While goroutines run that an earlier limit counts:
@@ -153,7 +157,7 @@ where
                 "sync: ErrGroup limit changed while {active} goroutines are active"
             );
         }
-        *limit = (n != usize::MAX).then(|| Limit {
+        *limit = (n <= usize::MAX / 2).then(|| Limit {
             size: n,
             permits: Arc::new(Semaphore::new(n)),
         });
@@ -165,8 +169,9 @@ where
     /// The first error that one of them returned.
     ///
     /// # Panics
-    /// When one of them panicked, as [`scope`](crate::scope()) does (in Go that ends the
-    /// process): `sync: a goroutine of an ErrGroup panicked`.
+    /// When one of them panicked, as [`scope`](crate::scope()) does (in Go that ends the process):
+    /// `sync: a goroutine of an ErrGroup panicked`. And in [`no_park`](crate::no_park), when it has
+    /// to wait.
     #[doc(alias = "Wait")]
     pub fn wait(&self) -> Result<(), E> {
         self.shared.running.wait();
@@ -215,14 +220,18 @@ impl<E: Error + Clone + Send + Sync + 'static> Shared<E> {
         }
     }
 
-    /// Once; later ones do nothing. Cancelling wakes others, so it is done without the lock.
+    /// The first one counts; the context is done when it returns. Cancelling wakes others, so it is
+    /// done without the lock.
     fn cancel(&self, cause: Option<E>) {
-        let cancel = self.cancel.lock().take();
-        if let (Some(cancel), Some(cause)) = (&cancel, cause) {
-            cancel.cancel(cause);
+        let Some(cancel) = self.cancel.lock().clone() else {
+            return;
+        };
+        match cause {
+            Some(cause) => cancel.cancel(cause),
+            None => cancel.cancel_without_cause(),
         }
-        // Dropped: cancelled, if it is not yet.
-        drop(cancel);
+        // Dropped without the lock, too.
+        let _last = self.cancel.lock().take();
     }
 }
 

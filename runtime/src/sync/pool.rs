@@ -48,6 +48,7 @@ pub struct Pool<T> {
 }
 
 /// Something out of a [`Pool`], which goes back when this is dropped.
+#[doc(alias = "Put")]
 #[must_use = "it goes back to the pool at once when it is not used"]
 pub struct Pooled<'a, T> {
     pool: &'a Pool<T>,
@@ -75,7 +76,8 @@ impl<T> UnwindSafe for Pool<T> {}
 impl<T> RefUnwindSafe for Pool<T> {}
 
 impl<T> Pool<T> {
-    /// An empty pool; `init` makes what it cannot give.
+    /// An empty pool; `init` makes what it cannot give. Not a constant: a static pool is a
+    /// `LazyLock<Pool<T>>`.
     pub fn new<F>(init: F) -> Pool<T>
     where
         F: Fn() -> T + Send + Sync + 'static,
@@ -178,7 +180,6 @@ impl<T> Pooled<'_, T> {
 }
 
 impl<T> Drop for Pooled<'_, T> {
-    #[doc(alias = "Put")]
     fn drop(&mut self) {
         // SAFETY: it is there until now, and not used after.
         self.pool

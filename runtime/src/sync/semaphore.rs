@@ -95,6 +95,8 @@ impl Semaphore {
     ///
     /// # Panics
     /// With more than half of what a `usize` can hold: `sync: Semaphore is too large`.
+    #[doc(alias = "NewWeighted")]
+    #[track_caller]
     pub const fn new(permits: usize) -> Semaphore {
         assert!(permits <= usize::MAX / ONE, "sync: Semaphore is too large");
         Semaphore {
@@ -109,6 +111,9 @@ impl Semaphore {
 
     /// Takes `n` permits, and waits until there are so many and all who came before are served.
     /// More than the semaphore has are waited for for ever, in nobody's way.
+    ///
+    /// # Panics
+    /// In [`no_park`](crate::no_park), when it has to wait.
     #[doc(alias = "Acquire")]
     #[inline]
     pub fn acquire(&self, n: usize) -> Permit<'_> {
@@ -116,7 +121,7 @@ impl Semaphore {
         self.permit(n)
     }
 
-    /// Takes `n` permits if they are free and nobody waits.
+    /// Takes `n` permits if they are free and nobody waits. Does not wait.
     #[doc(alias = "TryAcquire")]
     #[inline]
     pub fn try_acquire(&self, n: usize) -> Option<Permit<'_>> {
@@ -124,6 +129,9 @@ impl Semaphore {
     }
 
     /// As [`acquire`](Self::acquire), for at most `timeout`.
+    ///
+    /// # Panics
+    /// As [`acquire`](Self::acquire).
     ///
     /// # Examples
     ///
@@ -148,6 +156,9 @@ impl Semaphore {
     /// # Errors
     /// Why `ctx` is done.
     ///
+    /// # Panics
+    /// As [`acquire`](Self::acquire).
+    ///
     /// # Examples
     ///
     /// ```
@@ -163,14 +174,14 @@ impl Semaphore {
     /// # Ok::<(), ContextError>(())
     /// ```
     pub fn acquire_ctx(&self, ctx: &Context, n: usize) -> Result<Permit<'_>, ContextError> {
-        ctx.check()?;
-        if !self.take(n) {
-            self.acquire_slow_with(n, ctx)?;
-        }
+        self.acquire_with(n, ctx)?;
         Ok(self.permit(n))
     }
 
     /// As [`acquire`](Self::acquire); the guard keeps the semaphore alive, and may go anywhere.
+    ///
+    /// # Panics
+    /// As [`acquire`](Self::acquire).
     ///
     /// # Examples
     ///
@@ -186,18 +197,58 @@ impl Semaphore {
     /// ```
     pub fn acquire_owned(self: &Arc<Self>, n: usize) -> OwnedPermit {
         self.acquire_until(n, || NEVER);
-        OwnedPermit {
-            semaphore: self.clone(),
-            permits: n,
-        }
+        self.owned_permit(n)
     }
 
     /// As [`try_acquire`](Self::try_acquire); the guard keeps the semaphore alive.
     pub fn try_acquire_owned(self: &Arc<Self>, n: usize) -> Option<OwnedPermit> {
-        self.take(n).then(|| OwnedPermit {
-            semaphore: self.clone(),
-            permits: n,
-        })
+        self.take(n).then(|| self.owned_permit(n))
+    }
+
+    /// As [`acquire_timeout`](Self::acquire_timeout); the guard keeps the semaphore alive.
+    ///
+    /// # Panics
+    /// As [`acquire`](Self::acquire).
+    pub fn acquire_owned_timeout(
+        self: &Arc<Self>,
+        n: usize,
+        timeout: Duration,
+    ) -> Option<OwnedPermit> {
+        self.acquire_until(n, || clock::after(timeout))
+            .then(|| self.owned_permit(n))
+    }
+
+    /// As [`acquire_ctx`](Self::acquire_ctx); the guard keeps the semaphore alive.
+    ///
+    /// # Errors
+    /// Why `ctx` is done.
+    ///
+    /// # Panics
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use goweft::context::{Context, ContextError};
+    /// use goweft::sync::{Semaphore, WaitGroup};
+    /// use std::sync::Arc;
+    ///
+    /// let (limit, all) = (Arc::new(Semaphore::new(2)), WaitGroup::new());
+    /// let ctx = Context::background();
+    /// for _ in 0..8 {
+    ///     let permit = limit.acquire_owned_ctx(&ctx, 1)?;
+    ///     all.go(move || drop(permit));
+    /// }
+    /// all.wait();
+    /// # Ok::<(), ContextError>(())
+    /// ```
+    pub fn acquire_owned_ctx(
+        self: &Arc<Self>,
+        ctx: &Context,
+        n: usize,
+    ) -> Result<OwnedPermit, ContextError> {
+        self.acquire_with(n, ctx)?;
+        Ok(self.owned_permit(n))
     }
 
     /// Gives `n` permits back whose guards were [forgotten](Permit::forget).
@@ -205,6 +256,7 @@ impl Semaphore {
     /// # Panics
     /// When fewer are taken: `sync: Semaphore released more than held`.
     #[doc(alias = "Release")]
+    #[track_caller]
     pub fn release(&self, n: usize) {
         let mut word = self.word.load(Ordering::Relaxed);
         while word & QUEUED == 0 {
@@ -243,6 +295,14 @@ impl Semaphore {
         }
     }
 
+    /// For one who has just taken them.
+    fn owned_permit(self: &Arc<Self>, n: usize) -> OwnedPermit {
+        OwnedPermit {
+            semaphore: self.clone(),
+            permits: n,
+        }
+    }
+
     /// Takes `n` if they are free and nobody waits.
     #[inline]
     fn take(&self, n: usize) -> bool {
@@ -265,6 +325,14 @@ impl Semaphore {
     #[inline]
     fn acquire_until(&self, n: usize, deadline: impl FnOnce() -> Nanos) -> bool {
         self.take(n) || self.acquire_slow(n, deadline())
+    }
+
+    fn acquire_with(&self, n: usize, ctx: &Context) -> Result<(), ContextError> {
+        ctx.check()?;
+        match self.take(n) {
+            true => Ok(()),
+            false => self.acquire_slow_with(n, ctx),
+        }
     }
 
     #[cold]
@@ -347,6 +415,7 @@ impl Semaphore {
 
     #[cold]
     #[inline(never)]
+    #[track_caller]
     fn release_to_waiters(&self, n: usize) {
         let mut inside = Inside::enter();
         let waiting = self.waiting.lock(&inside);
@@ -380,13 +449,20 @@ impl Semaphore {
             }
             self.word.fetch_sub(n * ONE, Ordering::Relaxed);
             waiting.queue.remove(&first);
+            // Before the verdict: who has it may try for more at once.
+            self.mark_empty(&waiting);
             woken.add(inside, first.give(Verdict::Done));
         }
+        self.mark_empty(&waiting);
+        drop(waiting);
+        woken.wake(inside);
+    }
+
+    /// Under the lock: says so when nobody waits any more.
+    fn mark_empty(&self, waiting: &Waiting) {
         if waiting.queue.is_empty() {
             self.word.fetch_and(!QUEUED, Ordering::Relaxed);
         }
-        drop(waiting);
-        woken.wake(inside);
     }
 }
 

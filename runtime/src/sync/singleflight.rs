@@ -113,7 +113,8 @@ impl<K: Hash + Eq, V: Clone> Group<K, V> {
     /// # Panics
     /// With the panic of `f`; who waited panics with its text:
     /// `sync: a singleflight call panicked: …`. When `f` calls
-    /// [`task::exit`](crate::task::exit), all of them exit.
+    /// [`task::exit`](crate::task::exit), all of them exit. And in [`no_park`](crate::no_park),
+    /// when it has to wait.
     ///
     /// # Examples
     ///
@@ -133,8 +134,14 @@ impl<K: Hash + Eq, V: Clone> Group<K, V> {
         }
     }
 
-    /// As [`call`](Self::call), with `f` in a goroutine of its own, and without waiting: the channel
-    /// has the result when it is there. If `f` panics, the channel is closed without one.
+    /// As [`call`](Self::call), with `f` in a goroutine of its own, and without waiting: the
+    /// channel has the result when it is there, and is closed after it (Go's `DoChan` leaves its
+    /// channel open). If `f` panics or exits, the channel is closed without one; in Go the process
+    /// ends for a panic, and an exit leaves the receivers waiting.
+    ///
+    /// # Panics
+    /// As [`spawn`](crate::spawn) does, when `f` is to run; and in [`no_park`](crate::no_park),
+    /// when it has to wait, for a moment, for another one who begins or ends a call.
     ///
     /// # Examples
     ///
@@ -158,6 +165,9 @@ impl<K: Hash + Eq, V: Clone> Group<K, V> {
     }
 
     /// The next call under `key` runs, even if one is on its way.
+    ///
+    /// # Panics
+    /// In [`no_park`](crate::no_park), when it has to wait, as [`call_chan`](Self::call_chan).
     #[doc(alias = "Forget")]
     pub fn forget(&self, key: &K) {
         let forgotten = self.calls.lock().take(key);
@@ -183,6 +193,7 @@ impl<K: Hash + Eq, V: Clone> Group<K, V> {
             calls: self.calls.clone(),
             call,
             closed: false,
+            unlisted: false,
             ended: false,
         })
     }
@@ -192,8 +203,9 @@ impl<K: Hash + Eq, V: Clone> Group<K, V> {
 struct Leader<K: Hash + Eq, V> {
     calls: Arc<Calls<K, V>>,
     call: Arc<Call<K, V>>,
-    /// Nobody follows any more, unless `close` panicked.
+    /// `close` has been called, and has come to an end: nobody follows any more.
     closed: bool,
+    unlisted: bool,
     /// What there is to publish is.
     ended: bool,
 }
@@ -237,6 +249,7 @@ impl<K: Hash + Eq, V> Leader<K, V> {
         if listed {
             calls.remove(&self.call.key);
         }
+        self.unlisted = true;
         let shared = self.call.shared.load(Ordering::Relaxed);
         (shared, std::mem::take(&mut self.call.channels.lock()))
     }
@@ -254,6 +267,12 @@ impl<K: Hash + Eq, V> Drop for Leader<K, V> {
             drop(self.close());
             self.publish(Outcome::Panicked("it could not be run".into()));
         } else if !self.ended {
+            if !self.unlisted {
+                // The hash of the key panicked, and is not asked again.
+                let mut calls = self.calls.lock();
+                calls.retain(|listed| !Arc::ptr_eq(&listed.0, &self.call));
+                self.call.channels.lock().clear();
+            }
             let text = "its value could not be handed on";
             self.publish(Outcome::Panicked(text.into()));
         }

@@ -24,7 +24,7 @@ pub(super) fn wait<Q>(
     reason: WaitReason,
     deadline: Nanos,
 ) -> Option<Verdict> {
-    if (deadline != NEVER && clock::now() >= deadline) || inside.refuses() {
+    if clock::has_passed(deadline) || inside.refuses() {
         return None;
     }
     let waiter = inside.prepare(reason);

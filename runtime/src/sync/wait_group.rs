@@ -26,7 +26,8 @@ const MAX: u64 = u64::MAX / 4;
 
 /// Waits until all of a number of goroutines, or of anything else, are done.
 ///
-/// Clones share one counter. It may be used again after a wait.
+/// Clones share one counter. It may be used again after a wait, also while others have not yet
+/// returned from theirs: Go's panics for such a reuse do not exist here.
 ///
 /// # Examples
 ///
@@ -73,10 +74,11 @@ impl WaitGroup {
     }
 
     /// Counts `n` up: before what they stand for begins, so that a wait cannot
-    /// miss it.
+    /// miss it. For Go's negative delta there is [`done`](Self::done).
     ///
     /// # Panics
     /// When the counter overflows: `sync: WaitGroup counter overflow`.
+    #[track_caller]
     pub fn add(&self, n: usize) {
         let more = |word: u64| {
             let count = (word / ONE).checked_add(u64::try_from(n).ok()?)?;
@@ -93,6 +95,7 @@ impl WaitGroup {
     ///
     /// # Panics
     /// When the counter is zero: `sync: negative WaitGroup counter`.
+    #[track_caller]
     pub fn done(&self) {
         let word = &self.shared.word;
         let mut now = word.load(Ordering::Relaxed);
@@ -115,6 +118,9 @@ impl WaitGroup {
     }
 
     /// Waits until the counter is zero.
+    ///
+    /// # Panics
+    /// In [`no_park`](crate::no_park), when it has to wait.
     pub fn wait(&self) {
         self.shared.wait(NEVER);
     }
@@ -142,6 +148,11 @@ impl WaitGroup {
 
     /// Counts one up, runs `f` as a goroutine, and counts down when it has ended:
     /// returned, panicked or exited. What `f` returns is dropped by the goroutine.
+    ///
+    /// In Go a panic of `f` ends the process. Here it ends the goroutine, and who waits does not
+    /// hear of it; [`scope`](crate::scope()) and [`ErrGroup`](super::ErrGroup) tell. Under
+    /// [`PanicPolicy::Abort`](crate::PanicPolicy::Abort) the process ends, before a wait returns
+    /// that this would have let go on.
     ///
     /// # Panics
     /// As [`spawn`](crate::spawn) does.

@@ -55,11 +55,15 @@ impl RefUnwindSafe for Condvar {}
 
 impl Condvar {
     /// With nobody waiting.
+    #[doc(alias = "NewCond")]
     pub const fn new() -> Condvar {
         Condvar { raw: Raw::new() }
     }
 
     /// Unlocks the mutex, waits for a notification, and locks the mutex again.
+    ///
+    /// # Panics
+    /// In [`no_park`](crate::no_park), always: it has to wait. The mutex is unlocked by its guard.
     #[doc(alias = "Wait")]
     pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         self.raw.wait_until(guard.raw(), NEVER);
@@ -67,6 +71,9 @@ impl Condvar {
     }
 
     /// [Waits](Self::wait) as long as `condition` is true. It is called with the mutex locked.
+    ///
+    /// # Panics
+    /// When `condition` does; and in [`no_park`](crate::no_park), when it is true.
     pub fn wait_while<'a, T, F>(
         &self,
         mut guard: MutexGuard<'a, T>,
@@ -82,8 +89,11 @@ impl Condvar {
         guard
     }
 
-    /// As [`wait`](Self::wait), for at most `timeout`. Locking the mutex again, for which others may
-    /// have their turn before, may take longer.
+    /// As [`wait`](Self::wait), for at most `timeout`. Locking the mutex again, for which others
+    /// may have their turn before, may take longer.
+    ///
+    /// # Panics
+    /// In [`no_park`](crate::no_park), always, also with a timeout of zero.
     ///
     /// # Examples
     ///
@@ -106,6 +116,10 @@ impl Condvar {
 
     /// As [`wait_while`](Self::wait_while), for at most `timeout` in all. The result says timed
     /// out only when the condition is still true.
+    ///
+    /// # Panics
+    /// When `condition` does; and in [`no_park`](crate::no_park), when it is true and the time is
+    /// not up.
     pub fn wait_timeout_while<'a, T, F>(
         &self,
         mut guard: MutexGuard<'a, T>,
@@ -135,8 +149,8 @@ impl Condvar {
         self.raw.notify_one();
     }
 
-    /// Wakes all who wait; goroutines that wait with one mutex in turns, in the order of waiting, each
-    /// when the one before it has the mutex. With or without the mutex.
+    /// Wakes all who wait; goroutines that wait with one mutex in turns, in the order of waiting,
+    /// each when the one before it has the mutex. With or without the mutex.
     #[doc(alias = "Broadcast")]
     #[inline]
     pub fn notify_all(&self) {

@@ -10,24 +10,24 @@
 //! written under the lock. Who reads it without: a waiter that is to be seen was linked before the
 //! mutex was unlocked, and the notifier locked the mutex after that.
 //!
-//! *Turns.* All who wait with one mutex can only go on one after the other. So to notify all of them
-//! wakes the first, and moves the others to `called`; each that has the mutex again wakes the
-//! next of these. (All at once would stand in each other's way at the mutex, on all Ps.)
-//! `called` records are held: they wait for their turn whatever their deadline says, as they would
-//! for the mutex.
+//! *Turns.* All who wait with one mutex can only go on one after the other. So to notify all of
+//! them wakes the first, and moves the others to `called`; each that has the mutex again wakes the
+//! next of these. (All at once would stand in each other's way at the mutex, on all Ps.) `called`
+//! records are held: they wait for their turn whatever their deadline says, as they would for the
+//! mutex.
 //!
 //! - While somebody is in `called`, somebody is awake who has yet to look there: the one that was
 //!   woken when it was filled, or for the last turn. It waits for nothing on its way. The count is
 //!   stored before the verdict that wakes the one who looks.
-//! - Turns begin only where other Ps have nothing to do, because only these would come to stand in the
-//!   way, and end when one does not find the mutex free: then all had better be in its queue.
-//! - All in `called` unlocked one mutex (its address is enough: each of them borrows a guard), and are
-//!   goroutines that any P may run: one that has to wait for a certain thread would have the others
-//!   wait too. Of that kind, who is notified while turns go on is called behind the others; any other
-//!   is woken at once.
+//! - Turns begin only where other Ps have nothing to do, because only these would come to stand in
+//!   the way, and end when one does not find the mutex free: then all had better be in its queue.
+//! - All in `called` unlocked one mutex (its address is enough: each of them borrows a guard), and
+//!   are goroutines that any P may run: one that has to wait for a certain thread would have the
+//!   others wait too. Of that kind, who is notified while turns go on is called behind the others;
+//!   any other is woken at once.
 
 use crate::channel::wait::{Found, Queue, Record, Verdict, await_verdict};
-use crate::clock::{self, NEVER, Nanos};
+use crate::clock::{self, Nanos};
 use crate::lock::ShortLock;
 use crate::sched::{self, Inside, WaitReason};
 use crate::sync::mutex::Raw as Mutex;
@@ -44,20 +44,18 @@ pub(super) struct Raw {
 
 struct Waiters {
     queue: Queue,
-    /// Which mutex the first in the queue unlocked: its address.
-    mutex: usize,
-    /// All in the queue unlocked that one, and run anywhere.
-    alike: bool,
     /// Notified, and woken one after the other.
     called: Queue,
-    /// Which mutex they all unlocked.
-    turns_with: usize,
+    /// Which mutex the first of all in the two unlocked: its address.
+    mutex: usize,
+    /// All in the two unlocked that one, and run anywhere.
+    alike: bool,
 }
 
 impl Waiters {
     /// Whether those in the queue may be called behind those that are.
     fn turns_go_on(&self) -> bool {
-        self.alike && !self.called.is_empty() && self.turns_with == self.mutex
+        self.alike && !self.called.is_empty()
     }
 }
 
@@ -68,10 +66,9 @@ impl Raw {
             called: AtomicUsize::new(0),
             waiters: ShortLock::new(Waiters {
                 queue: Queue::new(),
+                called: Queue::new(),
                 mutex: 0,
                 alike: false,
-                called: Queue::new(),
-                turns_with: 0,
             }),
         }
     }
@@ -140,7 +137,6 @@ impl Raw {
 
     /// Puts `next`, which is in no queue, behind those whose turn will come.
     fn call(&self, waiters: &mut Waiters, next: Found) {
-        waiters.turns_with = waiters.mutex;
         next.hold();
         // SAFETY: its owner waits for the final verdict.
         unsafe { waiters.called.push_back(&next) };
@@ -179,7 +175,7 @@ impl Raw {
             // Leaving panics: here, where the mutex is locked, because its guard unlocks it.
             return false;
         }
-        if deadline != NEVER && deadline <= clock::now() {
+        if clock::has_passed(deadline) {
             drop(inside);
             // Whoever waits for the mutex gets a chance, as it would otherwise.
             mutex.unlock();
@@ -191,7 +187,7 @@ impl Raw {
         let waiter = inside.prepare(reason);
         let record = Record::single(waiter, NOWHERE);
         let address = std::ptr::from_ref(mutex).addr();
-        if waiters.queue.is_empty() {
+        if waiters.queue.is_empty() && waiters.called.is_empty() {
             (waiters.mutex, waiters.alike) = (address, true);
         }
         waiters.alike &= waiters.mutex == address && inside.runs_anywhere();

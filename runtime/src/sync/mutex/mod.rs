@@ -23,7 +23,9 @@ pub(super) use sys::{fence_everywhere, has_barrier};
 /// It is never poisoned: when its holder panics it is unlocked, and the next one sees
 /// what the holder left behind. Locking it twice waits for ever.
 ///
-/// A goroutine may hold the guard while it parks, and go on on another thread.
+/// There is no `unlock`, as Go has one: a guard stands for it, and unlocks when it is dropped, at
+/// the end of its scope or by hand. A goroutine may hold the guard while it parks, and go on on
+/// another thread.
 ///
 /// # Examples
 ///
@@ -55,6 +57,7 @@ impl<T: ?Sized> UnwindSafe for Mutex<T> {}
 impl<T: ?Sized> RefUnwindSafe for Mutex<T> {}
 
 /// Unlocks its [`Mutex`] when dropped.
+#[doc(alias = "Unlock")]
 #[must_use = "the mutex is unlocked when its guard is dropped"]
 pub struct MutexGuard<'a, T: ?Sized> {
     mutex: &'a Mutex<T>,
@@ -89,6 +92,9 @@ impl<T> Mutex<T> {
 
 impl<T: ?Sized> Mutex<T> {
     /// Locks, and waits until it can.
+    ///
+    /// # Panics
+    /// In [`no_park`](crate::no_park), when it has to wait.
     #[inline]
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.raw.lock();

@@ -28,6 +28,7 @@ use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resu
 /// ```
 #[doc(alias = "OnceFunc")]
 #[doc(alias = "OnceValue")]
+#[doc(alias = "OnceValues")]
 pub struct LazyLock<T, F = fn() -> T> {
     gate: Gate,
     content: UnsafeCell<Content<T, F>>,
@@ -65,7 +66,8 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
     /// The value; makes it if this is the first use. Waits while somebody else makes it.
     ///
     /// # Panics
-    /// With the panic of the closure; later again, with its text.
+    /// With the panic of the closure; later again, with its text. And in
+    /// [`no_park`](crate::no_park), when it has to wait.
     #[inline]
     pub fn force(this: &LazyLock<T, F>) -> &T {
         if !this.gate.is_done() {
@@ -79,10 +81,10 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
         }
     }
 
-    /// As [`force`](Self::force).
+    /// As [`force`](Self::force). Does not wait: nobody else has it.
     ///
     /// # Panics
-    /// As [`force`](Self::force).
+    /// With the panic of the closure, as [`force`](Self::force).
     pub fn force_mut(this: &mut LazyLock<T, F>) -> &mut T {
         LazyLock::force(this);
         match this.content.get_mut() {

@@ -31,6 +31,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 /// });
 /// ```
 #[doc(alias = "OnceValue")]
+#[doc(alias = "OnceValues")]
 pub struct OnceLock<T> {
     gate: Gate,
     /// Initialised in DONE.
@@ -74,6 +75,9 @@ impl<T> OnceLock<T> {
     }
 
     /// Waits until there is a value.
+    ///
+    /// # Panics
+    /// In [`no_park`](crate::no_park), when it has to wait.
     pub fn wait(&self) -> &T {
         self.gate.wait();
         // SAFETY: done.
@@ -84,6 +88,9 @@ impl<T> OnceLock<T> {
     ///
     /// # Errors
     /// With `value`, when there is one already.
+    ///
+    /// # Panics
+    /// In [`no_park`](crate::no_park), when it has to wait.
     pub fn set(&self, value: T) -> Result<(), T> {
         let mut value = Some(value);
         self.get_or_init(|| value.take().expect("an initialiser is called once"));
@@ -97,7 +104,8 @@ impl<T> OnceLock<T> {
     /// wait, and one is tried after another until one returns.
     ///
     /// # Panics
-    /// With the panic of `f`, in the caller that runs it; the cell stays empty.
+    /// With the panic of `f`, in the caller that runs it; the cell stays empty. And in
+    /// [`no_park`](crate::no_park), when it has to wait for another one.
     #[inline]
     pub fn get_or_init<F: FnOnce() -> T>(&self, f: F) -> &T {
         if !self.gate.is_done() {

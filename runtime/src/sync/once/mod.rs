@@ -68,7 +68,8 @@ impl Once {
     /// panicked; then what it did is visible to them.
     ///
     /// # Panics
-    /// With the panic of `f`, in the caller that runs it.
+    /// With the panic of `f`, in the caller that runs it; and in [`no_park`](crate::no_park), when
+    /// it has to wait for another one.
     #[doc(alias = "Do")]
     #[inline]
     pub fn call_once<F: FnOnce()>(&self, f: F) {
@@ -96,11 +97,17 @@ impl Once {
     }
 
     /// Waits until a closure has run, without bringing one.
+    ///
+    /// # Panics
+    /// In [`no_park`](crate::no_park), when it has to wait.
     pub fn wait(&self) {
         self.gate.wait();
     }
 
     /// As [`wait`](Self::wait): there is no poison to ignore.
+    ///
+    /// # Panics
+    /// As [`wait`](Self::wait).
     pub fn wait_force(&self) {
         self.gate.wait();
     }

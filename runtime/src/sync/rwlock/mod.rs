@@ -52,7 +52,9 @@ unsafe impl<T: ?Sized + Send + Sync> Sync for RwLock<T> {}
 impl<T: ?Sized> UnwindSafe for RwLock<T> {}
 impl<T: ?Sized> RefUnwindSafe for RwLock<T> {}
 
-/// Shared access to the value of a [`RwLock`], until it is dropped.
+/// Shared access to the value of a [`RwLock`], until it is dropped: what Go's `RUnlock` ends.
+#[doc(alias = "RUnlock")]
+#[doc(alias = "RLocker")]
 #[must_use = "the lock is released when its guard is dropped"]
 pub struct RwLockReadGuard<'a, T: ?Sized> {
     lock: &'a RwLock<T>,
@@ -60,7 +62,8 @@ pub struct RwLockReadGuard<'a, T: ?Sized> {
     value: PhantomData<&'a T>,
 }
 
-/// Exclusive access to the value of a [`RwLock`], until it is dropped.
+/// Exclusive access to the value of a [`RwLock`], until it is dropped: what Go's `Unlock` ends.
+#[doc(alias = "Unlock")]
 #[must_use = "the lock is released when its guard is dropped"]
 pub struct RwLockWriteGuard<'a, T: ?Sized> {
     lock: &'a RwLock<T>,
@@ -86,7 +89,8 @@ impl<T: ?Sized> RwLock<T> {
     /// Locks for reading, beside other readers. Waits while a writer is in or waits.
     ///
     /// # Panics
-    /// After half a billion guards that were forgotten: `sync: too many readers of a RwLock`.
+    /// In [`no_park`](crate::no_park), when it has to wait. After half a billion guards that were
+    /// forgotten: `sync: too many readers of a RwLock`.
     #[doc(alias = "RLock")]
     #[inline]
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
@@ -96,7 +100,9 @@ impl<T: ?Sized> RwLock<T> {
         }
     }
 
-    /// Locks for reading if that is possible at once.
+    /// Locks for reading if that is possible at once. It is not while a writer is in or waits, nor
+    /// at the moment in which a [`try_write`](Self::try_write) finds that a reader came just
+    /// before it.
     #[doc(alias = "TryRLock")]
     #[inline]
     pub fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
@@ -120,6 +126,9 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     /// Locks for writing: waits until it is alone.
+    ///
+    /// # Panics
+    /// In [`no_park`](crate::no_park), when it has to wait.
     #[doc(alias = "Lock")]
     #[inline]
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
@@ -136,6 +145,9 @@ impl<T: ?Sized> RwLock<T> {
 
     /// Locks for writing, and waits for at most `timeout` until it is alone. Readers that it has
     /// kept out meanwhile go on when it gives up.
+    ///
+    /// # Panics
+    /// As [`write`](Self::write).
     ///
     /// # Examples
     ///
@@ -154,6 +166,9 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     /// As [`try_write_for`](Self::try_write_for), until `deadline`.
+    ///
+    /// # Panics
+    /// As [`write`](Self::write).
     pub fn try_write_until(&self, deadline: Instant) -> Option<RwLockWriteGuard<'_, T>> {
         self.write_by(|| clock::from_instant(deadline))
     }

@@ -14,18 +14,18 @@
 //! | the rest of the lower half | readers | how many are in, or look whether they may |
 //! | the upper half | readers | how many came since the last writer left |
 //!
-//! Readers that count all write to one word, and that is as fast as one processor. So when many have
-//! read and nobody has written, they go over to slots of their own, until a writer comes:
+//! Readers that count all write to one word, and that is as fast as one processor. So when many
+//! have read and nobody has written, they go over to slots of their own, until a writer comes:
 //! `protocol/read_bias.rs`. Those are the *visible* ones.
 //!
-//! A reader that counts adds itself first and looks second, which is one step on a word that others change
-//! all the time. If it finds a writer it takes itself off again as if it had been in; a writer
-//! takes it for a reader so long, and whoever brings the count to zero looks after
-//! the writer.
+//! A reader that counts adds itself first and looks second, which is one step on a word that others
+//! change all the time. If it finds a writer it takes itself off again as if it had been in; a
+//! writer takes it for a reader so long, and whoever brings the count to zero looks after the
+//! writer.
 //!
-//! No wake-up is lost. Of a reader: it sets READERS_WAIT and sees WRITER in one step, under the lock,
-//! and gives the lock up when it is linked; the unlock comes after that step, sees the bit, and
-//! takes the lock. Of the writer: it looks at the count under the lock, and is linked when it
+//! No wake-up is lost. Of a reader: it sets READERS_WAIT and sees WRITER in one step, under the
+//! lock, and gives the lock up when it is linked; the unlock comes after that step, sees the bit,
+//! and takes the lock. Of the writer: it looks at the count under the lock, and is linked when it
 //! gives that up; the count comes to zero after that look, and then takes the lock. For slots in
 //! place of the count the argument is in `read_bias.rs`.
 
@@ -280,6 +280,7 @@ impl Raw {
         }
         let word = self.word.load(Ordering::Relaxed);
         let free = word & NOW == 0
+            && !self.sees_readers()
             && self
                 .word
                 .compare_exchange(word, WRITER, Ordering::Acquire, Ordering::Relaxed)
@@ -289,6 +290,14 @@ impl Raw {
             return false;
         }
         self.bias.is_off() || self.try_revoke()
+    }
+
+    /// By the owner of the mutex, before it announces itself, which would turn others' `try_read`
+    /// away while only readers are in. A hint, without a barrier: it misses those that are just
+    /// coming, and `try_revoke` decides. So only then is a reader turned away for nothing.
+    #[inline]
+    fn sees_readers(&self) -> bool {
+        !self.bias.is_off() && visible::any(self.address())
     }
 
     /// By a writer that has announced itself: whether no reader is visible. If not, it is

@@ -36,7 +36,8 @@ pub(super) fn slots(lock: usize) -> impl Iterator<Item = &'static Slot> {
         .flat_map(move |row| (first..first + TRIES).map(|i| &row[i % SLOTS]))
 }
 
-/// Whether a reader of `lock` is visible. By a writer, after the heavy barrier.
+/// Whether a reader of `lock` is visible. By a writer; only after the heavy barrier does a no mean
+/// anything.
 pub(super) fn any(lock: usize) -> bool {
     all().any(|slot| slot.has(lock))
 }
