@@ -144,12 +144,18 @@ pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
 /// do what they do outside, and all arms have one type, which is the type
 /// of the `select!`.
 ///
-/// The value of a send is evaluated when its arm was chosen. If that panics or leaves
-/// the arm, the send is undone: nobody sees that it was chosen. Until then a
-/// receiver on the other side may have to wait for the value, so evaluate
-/// what takes long, or waits for others, before the `select!`.
+/// The value of a send is evaluated when its arm was chosen. If that panics or leaves the arm, the
+/// send is undone: nobody sees that it was chosen. Until then a receiver on the other side may have
+/// to wait for the value, so evaluate what takes long, or waits for others, before the `select!`.
+/// (One with `default` may have to as well.)
 ///
 /// `select! {}` waits for ever.
+///
+/// # Panics
+///
+/// In `no_park`, when it has to wait, with a timeout too.
+///
+/// # Examples
 ///
 /// ```
 /// use goweft::{channel, select};

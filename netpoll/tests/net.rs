@@ -573,17 +573,20 @@ fn a_kick_ends_a_wait_and_an_early_one_the_next_wait() {
 fn a_wait_lasts_as_long_as_its_timeout_and_not_a_millisecond_more() {
     let poller = Poller::new().unwrap();
     for timeout in [100, 1_500, 6_300].map(Duration::from_micros) {
-        // The best of some: the machine may be busy.
-        let best = (0..50)
-            .map(|_| {
-                let start = Instant::now();
-                let n = poller.try_poll(Some(timeout), 1, &mut |_| ());
-                assert_eq!(n.unwrap().unwrap(), 0);
-                start.elapsed()
-            })
-            .min()
-            .unwrap();
-        assert!(best >= timeout, "{best:?} for {timeout:?}");
+        // The best of many: the machine may be busy. Those that last for whole milliseconds never
+        // last for less.
+        let mut best = Duration::MAX;
+        for _ in 0..1000 {
+            let start = Instant::now();
+            let n = poller.try_poll(Some(timeout), 1, &mut |_| ());
+            assert_eq!(n.unwrap().unwrap(), 0);
+            let took = start.elapsed();
+            assert!(took >= timeout, "{took:?} for {timeout:?}");
+            best = best.min(took);
+            if best - timeout < Duration::from_micros(600) {
+                break;
+            }
+        }
         let late = best - timeout;
         assert!(late < Duration::from_micros(600), "{late:?} at {timeout:?}");
     }

@@ -19,6 +19,9 @@ const BUFFER: usize = 32 << 10;
 /// The first that reading or writing returns, save
 /// [`Interrupted`](ErrorKind::Interrupted). What was read and could not be written is lost.
 ///
+/// # Panics
+/// In [`no_park`](crate::no_park), when it has to wait. What was read and not written is lost.
+///
 /// # Examples
 ///
 /// A proxy's one direction:

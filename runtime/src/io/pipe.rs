@@ -60,6 +60,9 @@ pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
 /// Every operation that may wait fails with [`TimedOut`](io::ErrorKind::TimedOut) after its
 /// deadline, and with [`NotConnected`](io::ErrorKind::NotConnected) carrying
 /// [`Closed`](crate::net::Closed) once this end is closed.
+///
+/// # Panics
+/// In [`no_park`](crate::no_park), every operation that has to wait.
 pub struct PipeReader {
     socket: Arc<Socket<io::PipeReader>>,
 }
@@ -67,10 +70,13 @@ pub struct PipeReader {
 /// The end of a [`pipe()`] that is written: [`std::io::PipeWriter`] for goroutines.
 ///
 /// A write waits until there is room for something, and fails with
-/// [`BrokenPipe`](io::ErrorKind::BrokenPipe) when the other end is gone. The descriptor is closed with
-/// the last clone.
+/// [`BrokenPipe`](io::ErrorKind::BrokenPipe) when the other end is gone. The descriptor is closed
+/// with the last clone.
 ///
 /// # Errors
+/// As for [`PipeReader`].
+///
+/// # Panics
 /// As for [`PipeReader`].
 pub struct PipeWriter {
     socket: Arc<Socket<io::PipeWriter>>,
@@ -158,6 +164,9 @@ impl PipeWriter {
 
 impl Read for &PipeReader {
     /// Waits until there is something, or the end: 0. With an empty buffer 0 at once.
+    ///
+    /// # Panics
+    /// In [`no_park`](crate::no_park), when it has to wait.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
             return self.socket.call(|_| Ok(0));
@@ -187,6 +196,9 @@ impl Read for PipeReader {
 
 impl Write for &PipeWriter {
     /// Waits until there is room for something; how much was taken.
+    ///
+    /// # Panics
+    /// In [`no_park`](crate::no_park), when it has to wait.
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.socket
             .operate(Direction::Write, |mut writer| writer.write(buf))

@@ -1,15 +1,18 @@
-//! The system calls that move bytes without our seeing them.
+//! The system calls that move bytes without our seeing them:
 //!
 //! | function | call | between |
 //! |---|---|---|
 //! | [`splice`] | splice | a pipe and anything |
 //! | [`send_file`] | sendfile | a file and anything |
 //! | [`copy_files`] | copy_file_range | two files |
+//!
+//! Also those for a descriptor of any kind: whether it is ready, its mode, bytes in and out.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{copy_file_range, sendfile};
+use rustix::fs::{OFlags, copy_file_range, fcntl_getfl, sendfile};
+use rustix::io::{ioctl_fionbio, readv, writev};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with};
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// A pipe whose ends are non-blocking and not inherited by children.
@@ -74,4 +77,37 @@ pub(super) fn is_writable(fd: BorrowedFd<'_>) -> io::Result<bool> {
 fn is_ready(fd: BorrowedFd<'_>, what: PollFlags) -> io::Result<bool> {
     let mut fds = [PollFd::from_borrowed_fd(fd, what)];
     Ok(poll(&mut fds, Some(&Timespec::default()))? != 0)
+}
+
+/// Whether the open file is non-blocking.
+pub(super) fn is_nonblocking(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(fcntl_getfl(fd)?.contains(OFlags::NONBLOCK))
+}
+
+/// Sets that, and no other flag, whoever else sets some.
+pub(super) fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> io::Result<()> {
+    Ok(ioctl_fionbio(fd, nonblocking)?)
+}
+
+/// Reads; 0 at the end.
+///
+/// # Errors
+/// `WouldBlock` when there is nothing, and what else the system says. So for the others.
+pub(super) fn read(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
+    Ok(rustix::io::read(fd, buf)?)
+}
+
+/// Reads into one after the other.
+pub(super) fn read_vectored(fd: BorrowedFd<'_>, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+    Ok(readv(fd, bufs)?)
+}
+
+/// Writes.
+pub(super) fn write(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
+    Ok(rustix::io::write(fd, buf)?)
+}
+
+/// Writes one after the other.
+pub(super) fn write_vectored(fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+    Ok(writev(fd, bufs)?)
 }

@@ -79,6 +79,9 @@ impl TcpListener {
     /// [`NotConnected`](ErrorKind::NotConnected) with [`Closed`](super::Closed) once it is
     /// closed; `WouldBlock` in non-blocking mode. What passes, and is to be expected of
     /// a busy server, is EMFILE: no descriptors left.
+    ///
+    /// # Panics
+    /// In [`no_park`](crate::no_park), when it has to wait.
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (accepted, addr) = self.socket.operate(Direction::Read, |listener| {
             let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
@@ -101,15 +104,19 @@ impl TcpListener {
     /// An iterator that accepts, forever; it ends when the listener is closed.
     ///
     /// Each item is what [`accept`](Self::accept) says, without the address.
+    ///
+    /// # Panics
+    /// Its `next` does as [`accept`](Self::accept).
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { listener: self }
     }
 
-    /// Closes the listener for all its clones, at once: the port is free, and connections that
-    /// nobody has accepted are reset. Does not wait.
+    /// Closes the listener for all its clones, at once: when it returns the port is free, and
+    /// connections that nobody has accepted are reset. Does not wait.
     ///
     /// Who waits in [`accept`](Self::accept), and all later calls, fail with
-    /// [`NotConnected`](ErrorKind::NotConnected) carrying [`Closed`](super::Closed).
+    /// [`NotConnected`](ErrorKind::NotConnected) carrying [`Closed`](super::Closed): maybe just
+    /// before this call returns.
     ///
     /// # Errors
     /// That one, if it was closed before.

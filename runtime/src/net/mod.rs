@@ -15,8 +15,11 @@
 //! - **Timeouts** of std count from when an operation begins to wait, and fail with `TimedOut`
 //!   too (std's fail with `WouldBlock`). The earlier of timeout and deadline wins.
 //!
-//! Clones share the socket, its settings and its deadlines. Any number of goroutines may use
-//! one socket; those that wait in one direction are served in the order of their coming.
+//! Clones share the socket, its settings and its deadlines. Any number of goroutines may use one
+//! socket; those that wait in one direction are woken in the order of their coming; one that comes
+//! just when data does may be faster.
+//!
+//! Sockets of other kinds, as UDP's and those of Unix, are std's in an [`Async`](crate::io::Async).
 //!
 //! The defaults are std's: `TCP_NODELAY` is off (Go's is on), and there is no keep-alive. The
 //! backlog of a listener is the system's maximum, as Go's.
@@ -86,8 +89,10 @@ use std::error::Error;
 use std::fmt;
 use std::io::{self, ErrorKind};
 
-/// What the error of an operation on a closed socket carries: the socket was closed
-/// here, by [`TcpStream::close`] or [`TcpListener::close`], not by the peer.
+/// What the error of an operation on a closed socket carries: the socket was closed here, by
+/// [`TcpStream::close`] or [`TcpListener::close`], not by the peer. So does that of an operation on
+/// an end of a [pipe](crate::io::pipe()) that was closed here; its text speaks of a network
+/// connection too.
 ///
 /// # Examples
 ///

@@ -1,4 +1,5 @@
-//! A socket that parks: what streams and listeners are made of, and pipes too.
+//! A socket that parks: what streams and listeners are made of, and pipes and any other
+//! descriptor too.
 //!
 //! What always holds:
 //! - The open file is non-blocking and registered with the netpoll, once, until
@@ -100,8 +101,8 @@ impl Drop for Registration {
         if let Ok(descriptor) = &self.descriptor
             && !descriptor.is_closed()
         {
-            // SAFETY: it is open: `Socket::into_inner` and the order of its
-            // fields drop this before the owner.
+            // SAFETY: it is open: `Socket::into_inner`, `unwatched` and the order of its
+            // fields drop this before the owner, which nobody is lent mutably meanwhile.
             let fd = unsafe { BorrowedFd::borrow_raw(self.fd) };
             // There may be duplicates, so closing it is not enough.
             let _ = descriptor.deregister(fd);
@@ -155,25 +156,37 @@ impl<S: AsFd> Socket<S> {
 
     /// The socket with its settings, as std has it, unless other clones use it.
     pub(crate) fn into_inner(self: Arc<Self>) -> Result<S, Arc<Self>> {
-        let Socket {
-            registration,
-            inner,
-            nonblocking,
-            timeouts,
-            ..
-        } = Arc::try_unwrap(self)?;
-        drop(registration);
+        let socket = Arc::try_unwrap(self)?;
+        let nonblocking = socket.nonblocking.load(Ordering::Relaxed);
+        let timeouts = [0, 1].map(|i: usize| duration(socket.timeouts[i].load(Ordering::Relaxed)));
+        let inner = socket.unwatched();
         let sock = SockRef::from(&inner);
         // Errors: those of a socket that was closed, or never was one. It shows.
-        let _ = sock.set_nonblocking(nonblocking.into_inner());
-        let [read, write] = timeouts.map(|t| duration(t.into_inner()));
+        let _ = sock.set_nonblocking(nonblocking);
+        let [read, write] = timeouts;
         let _ = read.map(|read| sock.set_read_timeout(Some(read)));
         let _ = write.map(|write| sock.set_write_timeout(Some(write)));
         Ok(inner)
     }
 
+    /// What was given to `new`, in whatever mode it is. It must not be closed.
+    pub(crate) fn unwatched(self) -> S {
+        let Socket {
+            registration,
+            inner,
+            ..
+        } = self;
+        drop(registration);
+        inner
+    }
+
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.inner.as_fd()
+    }
+
+    /// For calls that never block, on one that is never closed; else [`call`](Self::call).
+    pub(crate) fn get_ref(&self) -> &S {
+        &self.inner
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -305,7 +318,7 @@ impl<S: AsFd> Socket<S> {
             Finished::Nothing => {
                 // Read again: it may have been changed while we waited.
                 let until = self.deadline(direction).min(limit);
-                if until != NEVER && clock::now() >= until {
+                if clock::has_passed(until) {
                     return Err(ErrorKind::TimedOut.into());
                 }
                 Ok(())
@@ -322,7 +335,7 @@ impl<S: AsFd> Socket<S> {
     #[inline]
     fn is_over(&self, direction: Direction) -> bool {
         let deadline = self.deadline(direction);
-        deadline != NEVER && clock::now() >= deadline
+        clock::has_passed(deadline)
     }
 
     fn timeout_from_now(&self, direction: Direction) -> Nanos {

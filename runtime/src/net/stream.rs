@@ -30,6 +30,10 @@ const MOST: usize = 1 << 30;
 /// [`Closed`](super::Closed) once the stream is closed, and with
 /// [`WouldBlock`](ErrorKind::WouldBlock) in non-blocking mode, beside what the system says.
 ///
+/// # Panics
+/// In [`no_park`](crate::no_park), every operation that has to wait: connecting, reading, peeking
+/// and writing.
+///
 /// # Examples
 ///
 /// ```
@@ -84,6 +88,9 @@ impl TcpStream {
     /// Those of the last address: [`ConnectionRefused`](ErrorKind::ConnectionRefused),
     /// [`TimedOut`](ErrorKind::TimedOut), … If there is none,
     /// [`InvalidInput`](ErrorKind::InvalidInput).
+    ///
+    /// # Panics
+    /// In [`no_park`](crate::no_park), when it has to wait.
     pub fn connect<A: ToSocketAddrs>(addr: A) -> io::Result<TcpStream> {
         resolve::first_that_works(addr, |addr| connect(addr, clock::NEVER))
     }
@@ -94,6 +101,9 @@ impl TcpStream {
     /// [`TimedOut`](ErrorKind::TimedOut) when it takes longer;
     /// [`InvalidInput`](ErrorKind::InvalidInput) for a timeout of zero; those of
     /// [`connect`](Self::connect).
+    ///
+    /// # Panics
+    /// As [`connect`](Self::connect).
     pub fn connect_timeout(addr: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
         if timeout.is_zero() {
             return Err(io::Error::new(
@@ -233,6 +243,9 @@ impl TcpStream {
     ///
     /// # Errors
     /// See the type.
+    ///
+    /// # Panics
+    /// In [`no_park`](crate::no_park), when it has to wait.
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
             return self.socket.call(|_| Ok(0));
@@ -347,6 +360,9 @@ fn connect(addr: SocketAddr, limit: clock::Nanos) -> io::Result<TcpStream> {
 impl Read for &TcpStream {
     /// Waits until there is something, or the end of the stream: 0. With an empty buffer 0
     /// at once.
+    ///
+    /// # Panics
+    /// In [`no_park`](crate::no_park), when it has to wait.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
             return self.socket.call(|_| Ok(0));
@@ -368,6 +384,9 @@ impl Read for &TcpStream {
 
 impl Write for &TcpStream {
     /// Waits until there is room for something; how much was taken.
+    ///
+    /// # Panics
+    /// In [`no_park`](crate::no_park), when it has to wait.
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let buf = &buf[..buf.len().min(MOST)];
         self.socket

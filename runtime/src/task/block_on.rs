@@ -46,7 +46,8 @@ struct Signal {
 /// ```
 ///
 /// # Panics
-/// When the future does.
+/// When the future does; and in [`no_park`](crate::no_park), when it has to wait for it. The future
+/// is dropped then.
 pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
     let mut future = pin!(future.into_future());
     let signal = Arc::new(Signal {

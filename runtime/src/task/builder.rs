@@ -104,9 +104,9 @@ impl Builder {
         self
     }
 
-    /// Address space for the stack, in bytes: rounded up to a power of two, 16 KiB
-    /// to 1 GiB. 0 is the default, which is [`Config::stack_size`](crate::Config::stack_size). Memory is
-    /// used as the stack grows into it.
+    /// Address space for the stack, in bytes: rounded up to a power of two, 16 KiB to 1 GiB. 0 is
+    /// the default, which is [`Config::stack_size`](crate::Config::stack_size). Memory is used as
+    /// the stack grows into it.
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack_size = bytes;
         self
@@ -116,13 +116,13 @@ impl Builder {
     /// belongs to a thread (thread-locals, values that are not `Send`, what a C library
     /// notes for its caller) may be held over calls that park.
     ///
-    /// It shares that thread with others, pinned or not, and switches to them as fast as any. When it is
-    /// to run and its thread computes or blocks for another one, it waits for that thread, though
-    /// processors be idle; see [`Migration::Pinned`](crate::Migration::Pinned). For a thread of its own:
-    /// [`lock_os_thread`](crate::task::lock_os_thread).
+    /// It shares that thread with others, pinned or not, and switches to them as fast as any. When
+    /// it is to run and its thread computes or blocks for another one, it waits for that thread,
+    /// though processors be idle; see [`Migration::Pinned`](crate::Migration::Pinned). For a thread
+    /// of its own: [`lock_os_thread`](crate::task::lock_os_thread).
     ///
-    /// With `false`, which is the default, [`Config::migration`](crate::Config::migration) says whether it
-    /// stays.
+    /// With `false`, which is the default, [`Config::migration`](crate::Config::migration) says
+    /// whether it stays.
     ///
     /// ```
     /// let h = goweft::Builder::new().pinned(true).spawn(|| {
@@ -141,10 +141,9 @@ impl Builder {
     /// Spawns the goroutine. Does not block.
     ///
     /// # Errors
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) when the stack size is not allowed,
-    /// and what the system says when there is no room for another stack: out of memory, or out of mappings
-    /// (the text names `vm.max_map_count`). What the closure captured is
-    /// dropped then.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) when the stack size is not allowed, and what
+    /// the system says when there is no room for another stack: out of memory, or out of mappings
+    /// (the text names `vm.max_map_count`). What the closure captured is dropped then.
     #[track_caller]
     pub fn spawn<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
     where

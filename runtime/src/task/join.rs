@@ -42,7 +42,8 @@ impl<T> JoinHandle<T> {
     /// [`Exited`](crate::task::Exited) when it called [`task::exit`](crate::task::exit).
     ///
     /// # Panics
-    /// When it was polled to completion before.
+    /// When it was polled to completion before; and in [`no_park`](crate::no_park), when it has to
+    /// wait: then the goroutine is detached.
     #[inline]
     pub fn join(self) -> thread::Result<T> {
         self.outcome.wait()

@@ -12,9 +12,9 @@ use std::sync::atomic::Ordering;
 /// Keeps the calling goroutine on its OS thread, and all others away from that thread, until
 /// the guard is dropped.
 ///
-/// For what belongs to a thread in the operating system's eyes: namespaces, credentials, a
-/// signal mask, the main loop of a graphics library. Nests: the lock holds until the last guard is gone. On
-/// a plain thread, which nobody shares, it does nothing.
+/// For what belongs to a thread in the operating system's eyes: namespaces, credentials, a signal
+/// mask, the main loop of a graphics library. Nests: the lock holds until the last guard is gone.
+/// On a plain thread, which nobody shares, it does nothing.
 ///
 /// A goroutine that ends locked (its guard was forgotten) takes its thread with it: the thread
 /// ends, with the destructors of its thread-locals, so that nothing that was changed in
@@ -25,9 +25,9 @@ use std::sync::atomic::Ordering;
 /// locked goroutine needs a thread of [`Config::max_threads`](crate::Config::max_threads).
 ///
 /// Goroutines that were *pinned* to this thread before
-/// ([`Builder::pinned`](crate::Builder::pinned), [`Migration::Pinned`](crate::Migration::Pinned)) can run nowhere
-/// else, and go on running here while the locked one waits; new ones do not begin here.
-/// Threads that the goroutine starts by itself inherit from its thread what threads inherit;
+/// ([`Builder::pinned`](crate::Builder::pinned), [`Migration::Pinned`](crate::Migration::Pinned))
+/// can run nowhere else, and go on running here while the locked one waits; new ones do not begin
+/// here. Threads that the goroutine starts by itself inherit from its thread what threads inherit;
 /// those that goweft makes do not.
 ///
 /// # Examples

@@ -7,14 +7,14 @@ use crate::sched::wait::set_no_park;
 
 /// Calls `f`, in which a call that has to wait panics instead.
 ///
-/// For code that holds what belongs to its thread: a borrowed thread-local, a value that must not meet
-/// another goroutine. In `f` the goroutine stays on its thread and nothing else runs there, also when
-/// its processor is taken from it or it calls [`yield_now`](crate::task::yield_now). What need not wait
-/// is allowed: to send into a channel that has room, to lock a mutex that is free, every `try_` form, to
-/// unlock, to close, to spawn. Nests. On a plain thread the same calls panic.
+/// For code that holds what belongs to its thread: a borrowed thread-local, a value that must not
+/// meet another goroutine. In `f` the goroutine stays on its thread and nothing else runs there,
+/// also when its processor is taken from it or it calls [`yield_now`](crate::task::yield_now). What
+/// need not wait is allowed: to send into a channel that has room, to lock a mutex that is free,
+/// every `try_` form, to unlock, to close, to spawn. Nests. On a plain thread the same calls panic.
 ///
-/// [`scope`](crate::scope) and [`run`](crate::run) always have to wait in the end, and panic at once.
-/// So does every wait for a [`Condvar`](crate::sync::Condvar), also one whose time is up.
+/// [`scope`](crate::scope) and [`run`](crate::run) always have to wait in the end, and panic at
+/// once. So does every wait for a [`Condvar`](crate::sync::Condvar), also one whose time is up.
 ///
 /// # Examples
 ///

@@ -35,7 +35,8 @@ struct Shared<T> {
 /// ```
 ///
 /// # Panics
-/// With the panic of `f`, and when there is no room for another stack.
+/// With the panic of `f`, and when there is no room for another stack. In
+/// [`no_park`](crate::no_park) always, before `f` is called: it would have to wait in the end.
 ///
 /// When `f` calls [`task::exit`](super::exit()), `run` has nothing to return. A caller that is a
 /// goroutine exits as well. A plain thread panics, save the process's main

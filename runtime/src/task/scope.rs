@@ -72,6 +72,15 @@ impl Home {
     }
 }
 
+/// Dropped, the goroutine that was counted has ended without having begun.
+struct NotBegun(Home);
+
+impl Drop for NotBegun {
+    fn drop(&mut self) {
+        self.0.end(true);
+    }
+}
+
 /// Calls `f` with a [`Scope`], whose goroutines may borrow what outlives this
 /// call; parks until all of them have ended.
 ///
@@ -89,7 +98,8 @@ impl Home {
 /// ```
 ///
 /// # Panics
-/// With the panic of `f`; else, when a goroutine panicked that was not joined by hand.
+/// With the panic of `f`; else, when a goroutine panicked that was not joined by hand. In
+/// [`no_park`](crate::no_park) always, before `f` is called: it would have to wait in the end.
 pub fn scope<'env, F, T>(f: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
@@ -149,17 +159,15 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let (job, outcome) = packet(f);
         let home = Home(&raw const self.shared);
         self.shared.begin();
-        match launch_job(job, move |handled| home.end(handled), spec) {
-            Ok(task) => Ok(ScopedJoinHandle {
-                outcome: Some(outcome),
-                task,
-                scope: &self.shared,
-            }),
-            Err(e) => {
-                home.end(true);
-                Err(e)
-            }
-        }
+        // Also where it cannot be spawned and dropping its closure panics.
+        let not_begun = NotBegun(home);
+        let task = launch_job(job, move |handled| home.end(handled), spec)?;
+        std::mem::forget(not_begun);
+        Ok(ScopedJoinHandle {
+            outcome: Some(outcome),
+            task,
+            scope: &self.shared,
+        })
     }
 }
 
@@ -221,6 +229,10 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// # Errors
     /// The payload of the panic that ended it, or
     /// [`Exited`](crate::task::Exited) when it called [`task::exit`](crate::task::exit).
+    ///
+    /// # Panics
+    /// In [`no_park`](crate::no_park), when it has to wait. The scope waits for the goroutine all
+    /// the same.
     pub fn join(mut self) -> thread::Result<T> {
         match self.outcome.take() {
             Some(outcome) => outcome.wait(),

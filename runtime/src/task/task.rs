@@ -27,7 +27,7 @@
 
 use crate::clock::{self, NEVER, Nanos};
 use crate::sched::g::GRef;
-use crate::sched::{Inside, WaitReason, Waiter, current_g, lists};
+use crate::sched::{Inside, WaitReason, current_g, lists};
 use std::cell::Cell;
 use std::fmt;
 use std::num::NonZeroU64;
@@ -174,6 +174,9 @@ fn thread_id() -> TaskId {
 /// Waits for the permit that [`Task::unpark`] gives, and takes it; returns at once
 /// when it is there. Unlike std's it does not return for no reason on a goroutine.
 ///
+/// # Panics
+/// In [`no_park`](crate::no_park), when the permit is not there; on a plain thread always.
+///
 /// ```
 /// use goweft::task;
 /// let waiting = task::current();
@@ -191,6 +194,9 @@ pub fn park() {
 }
 
 /// As [`park`], for at most `timeout`.
+///
+/// # Panics
+/// As [`park`], whatever `timeout` is.
 pub fn park_timeout(timeout: Duration) {
     match current_g() {
         Some(g) => park_until(g, clock::after(timeout)),
@@ -223,7 +229,7 @@ fn park_until(g: GRef, deadline: Nanos) {
         }
         inside.park(waiter, deadline);
         drop(inside);
-        if step(PARKED, EMPTY) && deadline != NEVER && clock::now() >= deadline {
+        if step(PARKED, EMPTY) && clock::has_passed(deadline) {
             return;
         }
     }
@@ -250,9 +256,7 @@ fn unpark(g: GRef, id: u64) {
         }
     }
     if seen == id | PARKED {
-        let mut inside = Inside::enter();
-        let (_, ticket) = g.word.load();
-        inside.ready(Waiter::new(g, ticket));
+        Inside::enter().ready_now(g);
     }
 }
 
@@ -273,6 +277,9 @@ pub fn yield_now() {
 }
 
 /// Parks the caller for at least `d`. Zero returns at once.
+///
+/// # Panics
+/// In [`no_park`](crate::no_park), unless `d` is zero.
 pub fn sleep(d: Duration) {
     if d.is_zero() {
         return;

@@ -19,7 +19,11 @@ use crate::sched::{Inside, WaitReason};
 use std::time::{Duration, Instant};
 
 /// The time now.
+///
+/// How long it is until `t`: `t.saturating_duration_since(time::now())`.
 #[doc(alias = "Now")]
+#[doc(alias = "Until")]
+#[doc(alias = "time.Until")]
 pub fn now() -> Instant {
     Instant::now()
 }
@@ -42,6 +46,9 @@ pub fn since(earlier: Instant) -> Duration {
 }
 
 /// Waits until `deadline`; returns at once when it has passed.
+///
+/// # Panics
+/// In [`no_park`](crate::no_park), when it has to wait.
 ///
 /// # Examples
 ///

@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
 /// stale is ever received: after [`stop`](Timer::stop) or [`reset`](Timer::reset) a
 /// tick that was due, but not received, is gone.
 ///
+/// A clone of the channel's receiver outlives the timer: dropping the timer stops nothing, it only
+/// takes away who could. What nobody can receive costs nothing.
+///
 /// # Examples
 ///
 /// ```
@@ -132,6 +135,19 @@ impl Timer {
 /// still runs, here the second one waits for the first: so `f` may change what it
 /// owns.
 ///
+/// A closure that consumes something can do so once, though a reset may call it again: put it in an
+/// `Option`, and `take` it.
+///
+/// ```
+/// use goweft::{channel, time};
+/// use std::time::Duration;
+///
+/// let (tx, rx) = channel::bounded::<()>(0);
+/// let mut tx = Some(tx);
+/// time::after_func(Duration::ZERO, move || drop(tx.take()));
+/// assert!(rx.recv().is_err());
+/// ```
+///
 /// Until it is due it costs no goroutine: neither a stack nor a place in
 /// [`num_goroutines`](crate::runtime::num_goroutines).
 ///
@@ -200,6 +216,9 @@ impl Call {
 ///
 /// A slow receiver misses ticks: at most one is kept, and the next one comes when
 /// it would have come anyway.
+///
+/// Dropping the ticker does not stop it for clones of the channel's receiver: they go on
+/// ticking, and nobody can stop them any more.
 ///
 /// # Examples
 ///
