@@ -1,8 +1,9 @@
 //! A thousand goroutines that block in the kernel and in C, while others go on.
 //!
-//! A file, a name that is looked up, a thread's sleep, a C function: none of them knows of goroutines,
-//! and they block the thread. Its processor is taken from it after a millisecond, for the others.
-//! (`goweft::blocking` around such a call gives it away at once; nothing here needs it.)
+//! A file, a name that is looked up, a thread's sleep, a C function: none of them knows of
+//! goroutines, and they block the thread. Its processor is taken from it after a millisecond, for
+//! the others. (`goweft::blocking` around such a call gives it away at once; nothing here needs
+//! it.)
 
 use goweft::sync::WaitGroup;
 use goweft::{select, spawn, time};
@@ -58,7 +59,7 @@ fn main() {
     drop(stop);
     let mut late = sleeper.join().unwrap();
     late.sort();
-    let median = late[late.len() / 2];
+    let (quarter, median) = (late[late.len() / 4], late[late.len() / 2]);
 
     println!("1,000 calls that block, in {took:?}");
     let p99 = late[(late.len() - 1) * 99 / 100];
@@ -70,8 +71,10 @@ fn main() {
     assert_eq!(done.load(Ordering::Relaxed), 4 * EACH);
     // One after the other the naps alone would take 100 s.
     assert!(took < NAP * EACH as u32, "they did not block together");
+    // Behind one of those calls it would wait for a nap, each time. (A quarter: a machine that is
+    // busy with something else may be late more often than not.)
     assert!(
-        median < Duration::from_millis(20),
+        quarter < Duration::from_millis(10),
         "the sleeper was held up"
     );
     println!("blocking: 1000 calls done, and nobody was held up");

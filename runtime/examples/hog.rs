@@ -50,8 +50,8 @@ fn beside_a_sleeper(hog: fn() -> (u32, u64)) -> ((u32, u64), Vec<Duration>) {
     (answers[0], sleeper.join().unwrap())
 }
 
-/// Of the numbers up to `NUMBERS` the one that takes the most steps to 1, after that number: halve what
-/// is even, triple what is odd and add one.
+/// Of the numbers up to `NUMBERS` the one that takes the most steps to 1, after that number: halve
+/// what is even, triple what is odd and add one.
 fn longest() -> (u32, u64) {
     let mut longest = (0, 0);
     for first in 1..=NUMBERS {

@@ -1,7 +1,7 @@
 //! A pipeline: generate, square, print; each stage a goroutine, a channel between two of them.
 //!
-//! When the first stage ends its channel is closed, then the next stage ends, and so on. When the last
-//! stage wants no more, it works in the other direction: by a context, or since a send fails
+//! When the first stage ends its channel is closed, then the next stage ends, and so on. When the
+//! last stage wants no more, it works in the other direction: by a context, or since a send fails
 //! when nobody is left to receive.
 
 use goweft::channel::{self, Receiver};

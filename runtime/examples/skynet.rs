@@ -1,6 +1,6 @@
 //! Skynet: a goroutine starts ten, each of which starts ten, until there are a million at the
-//! bottom. Those have the numbers from 0 to 999,999, and every other one tells its parent the sum of its
-//! children.
+//! bottom. Those have the numbers from 0 to 999,999, and every other one tells its parent the sum
+//! of its children.
 //!
 //! ```text
 //! skynet [LEAVES]      a power of ten

@@ -91,8 +91,11 @@ fn check(rc: impl Into<i64>) -> io::Result<()> {
     }
 }
 
-/// From here on, and after an exec, `membarrier` is EPERM.
-fn refuse_membarrier() -> io::Result<()> {
+/// From here on, for all threads, and after an exec, `membarrier` is EPERM.
+///
+/// # Errors
+/// When that cannot be arranged here.
+pub fn refuse_membarrier() -> io::Result<()> {
     let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
     let mut filter = [
         // Load the number of the call; is it that one?
@@ -108,8 +111,17 @@ fn refuse_membarrier() -> io::Result<()> {
     // SAFETY: a program of as many steps as it says.
     unsafe {
         check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
-        let mode = libc::SECCOMP_MODE_FILTER;
-        check(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program))?;
+        let (mode, all) = (
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_TSYNC,
+        );
+        let program = &raw const program;
+        // A thread's number: that one has a filter of its own.
+        match libc::syscall(libc::SYS_seccomp, mode, all, program) {
+            0 => {}
+            -1 => return Err(io::Error::last_os_error()),
+            _ => return Err(io::ErrorKind::Unsupported.into()),
+        }
         // By effect: an emulator may say yes and do nothing.
         if libc::syscall(libc::SYS_membarrier, 0, 0, 0) != -1 {
             return Err(io::ErrorKind::Unsupported.into());

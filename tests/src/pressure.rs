@@ -80,8 +80,8 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Tells on stderr itself: what a thread of a test prints is kept until the test has ended, and lost
-/// when the process is ended instead.
+/// Tells on stderr itself: what a thread of a test prints is kept until the test has ended, and
+/// lost when the process is ended instead.
 pub fn tell(what: fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{what}");
 }
@@ -89,6 +89,12 @@ pub fn tell(what: fmt::Arguments<'_>) {
 /// How many threads have been stopped so far.
 pub fn preemptions() -> u64 {
     runtime::metrics().preemptions
+}
+
+/// How often a thread has lost its processor so far, whatever it did meanwhile.
+pub fn taken() -> u64 {
+    let m = runtime::metrics();
+    m.taken_from_blocked + m.taken_from_computing
 }
 
 /// What `f`, as a goroutine, returns.

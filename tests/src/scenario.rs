@@ -95,7 +95,8 @@ pub fn everybody_is_pinned() -> bool {
 /// their threads (`GOWEFT_MIGRATION=pinned`). Does nothing where they do already: in that child.
 ///
 /// # Panics
-/// When one of them fails, or they have not ended after four minutes (forty in a soak).
+/// When one of them fails, or they have not ended after a time that is enough where the machine is
+/// mostly away: a quarter of an hour (forty minutes in a soak).
 pub fn once_more_pinned(me: &str) {
     if everybody_is_pinned() {
         return;
@@ -108,7 +109,7 @@ pub fn once_more_pinned(me: &str) {
         .expect("the program starts");
     let mut out = child.stdout.take().expect("it is a pipe");
     let reader = std::thread::spawn(move || read(&mut out));
-    let minutes = if is_soak() { 40 } else { 4 };
+    let minutes = if is_soak() { 40 } else { 15 };
     let status = ended_within(&mut child, Duration::from_secs(60 * minutes));
     let out = reader.join().expect("it reads");
     match status {

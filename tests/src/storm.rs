@@ -1,6 +1,7 @@
 //! Hot loops that take locks that are not goweft's, while they are preempted every 200 us: the
-//! programs `storm` and, with other allocators, `storm_mimalloc` and `storm_jemalloc`, which
-//! are called `storm LOOP PROCESSORS` and go on for `GOWEFT_SOAK_SECONDS`, or less than one.
+//! programs `storm` and, with other allocators, `storm_spin`, `storm_mimalloc` and
+//! `storm_jemalloc`, which are called `storm LOOP PROCESSORS` and go on for `GOWEFT_SOAK_SECONDS`,
+//! or less than one: for `STORM_MILLISECONDS` if that is set.
 
 use crate::pressure::{self, how_long, wait_until};
 use goweft::{JoinHandle, PreemptSafe, runtime, spawn, sync};
@@ -16,7 +17,11 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 /// How long a storm goes on by itself.
-const SHORT: Duration = Duration::from_millis(400);
+fn short() -> Duration {
+    let time = std::env::var("STORM_MILLISECONDS").ok();
+    Duration::from_millis(time.and_then(|t| t.parse().ok()).unwrap_or(400))
+}
+
 /// Goroutines.
 const MANY: usize = 8;
 
@@ -83,7 +88,7 @@ fn interruptions(name: &str) -> u64 {
 /// interrupted in it. All of them get on, and all end.
 fn storm(procs: usize, name: &str, turn: Turn) -> u64 {
     pressure::start(procs);
-    let end = Instant::now() + how_long(SHORT);
+    let end = Instant::now() + how_long(short());
     let before = interruptions(name);
     let stop = Arc::new(AtomicBool::new(false));
     let turns: Arc<Vec<AtomicU64>> = Arc::new((0..MANY).map(|_| AtomicU64::new(0)).collect());
@@ -299,6 +304,8 @@ fn locks(n: u64) {
         let both = SHARED.read().expect("nobody panics with it");
         assert_eq!(both[0], both[1]);
     }
+    // Who waits for a lock all the time is not stopped.
+    (0..2_000u64).for_each(|i| _ = black_box(i));
 }
 
 /// Whether [`Switch`] defers preemption.
@@ -359,5 +366,46 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Switch<A> {
                 self.0.0.realloc(p, layout, size)
             }
         }
+    }
+}
+
+/// An allocator with one lock for everything, that of a program of the simplest kind: whoever wants
+/// it spins, and does not ask who has it, nor whether that one runs.
+#[derive(Debug)]
+pub struct SpinLocked<A> {
+    locked: AtomicBool,
+    allocator: A,
+}
+
+impl<A> SpinLocked<A> {
+    /// Around `allocator`.
+    pub const fn new(allocator: A) -> SpinLocked<A> {
+        SpinLocked {
+            locked: AtomicBool::new(false),
+            allocator,
+        }
+    }
+
+    fn locked<T>(&self, f: impl FnOnce(&A) -> T) -> T {
+        while self.locked.swap(true, Ordering::Acquire) {
+            spin_loop();
+        }
+        let result = f(&self.allocator);
+        self.locked.store(false, Ordering::Release);
+        result
+    }
+}
+
+// SAFETY: every call goes to the allocator as it came. (alloc_zeroed and realloc are the trait's
+// own, made of these two.)
+unsafe impl<A: GlobalAlloc> GlobalAlloc for SpinLocked<A> {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise is passed on; so below.
+        self.locked(|a| unsafe { a.alloc(layout) })
+    }
+
+    unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        self.locked(|a| unsafe { a.dealloc(p, layout) });
     }
 }

@@ -21,7 +21,10 @@ use goweft::time::{self, Ticker, Timer};
 use goweft::{Builder, Config, ConfigError, JoinHandle, Migration, PanicPolicy};
 use goweft::{block_on, blocking, defer, go, goroutine_local, run, runtime, scope, select, spawn};
 use std::cell::Cell;
+use std::fmt::Debug;
 use std::io;
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -328,6 +331,8 @@ fn groups_and_permits() {
         let _: Option<Permit<'_>> = s.acquire_timeout(9, D);
         let _: Result<Permit<'_>, ContextError> = s.acquire_ctx(&ctx, 1);
         let _: OwnedPermit = s.acquire_owned(1);
+        let _: Option<OwnedPermit> = s.acquire_owned_timeout(9, D);
+        let _: Result<OwnedPermit, ContextError> = s.acquire_owned_ctx(&ctx, 1);
         s.acquire(1).forget();
         s.release(1);
     }
@@ -430,6 +435,21 @@ fn sockets_and_the_rest() {
 
     let _: io::Result<u64> = goweft::io::copy(&mut &b"abc"[..], &mut Vec::new());
     let _ = goweft::io::pipe().unwrap();
+    type Any = goweft::io::Async<UdpSocket>;
+    let any: io::Result<Any> = Any::new(UdpSocket::bind("127.0.0.1:0").unwrap());
+    let any: Any = any.unwrap();
+    let _: fn(OwnedFd) -> io::Result<Any> = Any::try_from;
+    let _: [fn(&Any) -> io::Result<()>; 2] = [Any::readable, Any::writable];
+    let _: [fn(&Any, Option<Instant>) -> io::Result<()>; 3] = [
+        Any::set_deadline,
+        Any::set_read_deadline,
+        Any::set_write_deadline,
+    ];
+    let _: io::Result<u8> = any.read_with(|_: &UdpSocket| Ok(1));
+    let _: io::Result<u8> = any.write_with(|_: &UdpSocket| Ok(1));
+    let _: (&UdpSocket, BorrowedFd<'_>, RawFd) = (any.get_ref(), any.as_fd(), any.as_raw_fd());
+    let _: (&dyn io::Read, &dyn io::Write, &dyn Debug) = (&any, &&any, &any);
+    let _: io::Result<UdpSocket> = any.into_inner();
     let _: [fn() -> usize; 3] = [runtime::maxprocs, runtime::num_cpu, runtime::num_goroutines];
     let _: fn(usize) -> usize = runtime::set_maxprocs;
     let _ = runtime::metrics().stacks;

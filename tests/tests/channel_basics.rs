@@ -5,6 +5,7 @@ use goweft::channel::{
     self, Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Sender, TryRecvError,
     TrySendError,
 };
+use goweft_tests::scenario;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -186,6 +187,30 @@ fn close_wakes_all_who_wait() {
     }
 }
 
+/// Also to the first who learns of it, while the others are being told.
+#[test]
+fn who_learns_of_a_close_finds_it_closed() {
+    for _ in 0..10 {
+        for (tx, rx) in with_room(0) {
+            let receivers: Vec<_> = (0..16)
+                .map(|_| {
+                    let rx = rx.clone();
+                    thread::spawn(move || (rx.recv(), rx.try_recv(), rx.is_closed()))
+                })
+                .collect();
+            // Most of them wait; whoever does not yet finds it closed as well.
+            thread::sleep(SOON);
+            assert!(tx.close());
+            for receiver in receivers {
+                assert_eq!(
+                    receiver.join().unwrap(),
+                    (Err(RecvError), Err(TryRecvError::Disconnected), true)
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn a_parked_sender_gets_its_value_back_when_the_receivers_go() {
     let (tx, rx) = channel::bounded(0);
@@ -195,6 +220,7 @@ fn a_parked_sender_gets_its_value_back_when_the_receivers_go() {
     assert_eq!(sender.join().unwrap(), Err(SendError(String::from("mine"))));
 }
 
+// Go's test/chancap.go: what a channel says of itself.
 #[test]
 fn len_and_capacity_tell_what_is_queued() {
     let (tx, rx) = channel::bounded(2);
@@ -305,57 +331,9 @@ fn large_small_and_empty_values_arrive_whole() {
 }
 
 #[test]
-fn waiting_senders_are_served_in_order() {
-    for cap in [0, 1, 3] {
-        let (tx, rx) = channel::bounded(cap);
-        for i in 0..cap {
-            tx.send(i).unwrap();
-        }
-        // Each sender parks before the next one starts: it is asleep when its
-        // thread is.
-        let handles: Vec<_> = (cap..cap + 20)
-            .map(|i| {
-                let (tx, (id_tx, id)) = (tx.clone(), channel::bounded(1));
-                let handle = thread::spawn(move || {
-                    id_tx.send(gettid()).unwrap();
-                    tx.send(i)
-                });
-                wait_until_asleep(id.recv().unwrap());
-                handle
-            })
-            .collect();
-        for i in 0..cap + 20 {
-            assert_eq!(rx.recv(), Ok(i));
-        }
-        for handle in handles {
-            handle.join().unwrap().unwrap();
-        }
-    }
-}
-
-fn gettid() -> i32 {
-    // SAFETY: asks for a number.
-    unsafe { libc::gettid() }
-}
-
-/// Until the thread sleeps in the kernel, in a futex of its own.
-fn wait_until_asleep(tid: i32) {
-    let start = Instant::now();
-    loop {
-        let stat = std::fs::read_to_string(format!("/proc/self/task/{tid}/stat")).unwrap();
-        // "tid (name) S ..."
-        if stat
-            .rsplit(')')
-            .next()
-            .unwrap()
-            .trim_start()
-            .starts_with('S')
-        {
-            return;
-        }
-        assert!(start.elapsed() < WATCHDOG);
-        thread::yield_now();
-    }
+fn who_waits_is_served_in_order() {
+    let ran = scenario::run(env!("CARGO_BIN_EXE_scenario"), "in_order", &[]);
+    assert!(ran.status.success(), "{ran:?}");
 }
 
 #[test]
@@ -372,6 +350,7 @@ fn a_thousand_goroutines_count_on_every_flavour() {
     }
 }
 
+// Go's test/chancap.go: sizes that make() refuses.
 #[test]
 fn a_capacity_that_no_memory_has_is_refused() {
     let refused = std::panic::catch_unwind(|| channel::bounded::<u64>(usize::MAX));

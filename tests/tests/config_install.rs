@@ -45,6 +45,11 @@ fn a_config_after_the_first_use_is_refused() {
 }
 
 #[test]
+fn the_longest_slice_does_not_keep_one_that_sleeps_from_its_turns() {
+    assert_eq!(ran("endless_slice", &[]).out, "it slept\n");
+}
+
+#[test]
 fn options_of_main_hold() {
     let r = ran("config_main", &[("GOWEFT_MAXPROCS", "7")]);
     assert_eq!(r.out, "maxprocs 3\nname Some(\"main\")\n");
@@ -117,6 +122,38 @@ fn garbage_in_the_environment_is_told_in_one_line_and_the_default_holds() {
             )),
             "{r:?}"
         );
+    }
+}
+
+/// What is told of a variable that has a value of two, and had none of them.
+fn garbage(name: &str, value: &str, allowed: &str) -> String {
+    format!("goweft: {name} can't be {value:?}: allowed is {allowed}; using the default\n")
+}
+
+#[test]
+fn whether_goroutines_change_threads_is_for_code_and_environment_to_say() {
+    for (role, value) in [
+        ("moves", ""),
+        ("moves", "free"),
+        ("stays", "pinned"),
+        ("moves_by_code", "pinned"),
+        ("stays_by_code", "free"),
+    ] {
+        let r = ran(role, &[("GOWEFT_MIGRATION", value)]);
+        assert!(r.err.is_empty(), "{r:?}");
+    }
+    for value in ["sometimes", "PINNED", "1"] {
+        let r = ran("moves", &[("GOWEFT_MIGRATION", value)]);
+        assert_eq!(r.err, garbage("GOWEFT_MIGRATION", value, "free or pinned"));
+    }
+}
+
+#[test]
+fn garbage_in_goweft_preempt_is_told_and_threads_are_stopped() {
+    for value in ["maybe", "OFF", "0"] {
+        let r = ran("preempts", &[("GOWEFT_PREEMPT", value)]);
+        assert_eq!(r.out, "stopped\n");
+        assert_eq!(r.err, garbage("GOWEFT_PREEMPT", value, "on or off"));
     }
 }
 

@@ -178,7 +178,8 @@ fn garbage_in_goweft_container_is_told_and_quotas_count() {
     );
 }
 
-/// Go's TestCgroupGOMAXPROCSUpdate and TestCgroupGOMAXPROCSSchedAffinity.
+/// Go's TestCgroupGOMAXPROCSUpdate and TestCgroupGOMAXPROCSSchedAffinity. Both are looked at once a
+/// second at most.
 #[test]
 fn maxprocs_follows_quota_and_cpus_while_goroutines_run() {
     let r = Machine::v2("8", "max 100000\n").run("follow", &[]);
@@ -231,6 +232,11 @@ fn cpus_that_are_not_there_or_not_allowed_are_named() {
 #[test]
 fn goroutines_run_on_the_cpu_they_are_pinned_to_and_blocking_calls_anywhere() {
     assert_eq!(ran("pinned_to_one", &[]).out, "pinned\n");
+}
+
+#[test]
+fn threads_whose_processor_is_taken_run_anywhere_until_they_have_one() {
+    assert_eq!(ran("pinned_around_thefts", &[]).out, "pinned\n");
 }
 
 #[test]

@@ -2,8 +2,9 @@
 //! held must have the error, the cause and the value that the reference says, and each
 //! `after_func` must have run, be waiting, or be gone.
 //!
-//! The reference is a list of nodes that point at their parents, cancelled by looking at
-//! all of them. It knows nothing of references, locks and lists.
+//! The reference is a list of nodes that point at their parents, cancelled by looking at all of
+//! them. It knows nothing of references, locks and lists. Go's TestCancelRemoves looks at the list
+//! of children itself; here a context that is gone does nothing any more.
 
 use goweft::channel::{self, Receiver, TryRecvError};
 use goweft::context::{CancelCauseFunc, CancelFunc, Context, ContextError, StopFunc};

@@ -92,6 +92,14 @@ fn under_the_abort_policy_a_panic_that_reaches_the_end_ends_the_process() {
 }
 
 #[test]
+fn under_the_abort_policy_nobody_waits_for_the_one_that_panics() {
+    let r = ran("policy_abort_wait_group", &[]);
+    assert_eq!(r.status.code(), Some(2), "{r:?}");
+    assert_eq!(r.out, "", "the wait has ended");
+    assert!(r.err.contains(":\nfatal\n"), "{r:?}");
+}
+
+#[test]
 fn under_the_abort_policy_a_panic_in_main_ends_the_process() {
     let r = ran("policy_abort_main", &[]);
     assert_eq!(r.status.code(), Some(2), "{r:?}");

@@ -4,8 +4,9 @@
 //! file; blanks and commas do not count, and `…` stands for anything. So whoever adds a line
 //! there adds it here.
 
-use goweft::channel::{self, Receiver, RecvError, Sender};
-use goweft::context::{Context, ContextError};
+use goweft::channel::{self, Receiver, RecvError, Sender, TrySendError};
+use goweft::context::{CancelCauseFunc, CancelFunc, Context, ContextError};
+use goweft::io::Async;
 use goweft::net::{TcpListener, TcpStream};
 use goweft::rate::{Limit, Limiter, Sometimes};
 use goweft::signal::{self, Signal};
@@ -16,9 +17,13 @@ use goweft::sync::{
 use goweft::time::{self, Ticker, Timer};
 use goweft::{Builder, Config, defer, go, io, runtime, select, spawn, task};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::error::Error;
-use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -366,6 +371,7 @@ fn runtime_by_name() -> Outcome {
     Builder::new().stack_size(n).spawn(f)?;
     let _ = Config::new().stack_size(n);
     let _ = Config::new().max_threads(n);
+    let _ = Config::new().panic(goweft::PanicPolicy::Abort);
     assert_eq!(goweft::blocking(|| 1), 1);
     assert_eq!(goweft::no_park(|| 2), 2);
     assert_eq!(goweft::no_preempt(|| 3), 3);
@@ -404,6 +410,16 @@ fn locks_by_name() {
         let ready = cond.wait_while(mu.lock(), |ready| !*ready);
         assert!(*ready);
     });
+    goweft::scope(|s| {
+        let mut guard = mu.lock();
+        s.spawn(|| {
+            *mu.lock() = false;
+            cond.notify_one();
+        });
+        while *guard {
+            guard = cond.wait(guard);
+        }
+    });
 }
 
 #[test]
@@ -433,6 +449,8 @@ fn groups_and_once_by_name() {
 }
 
 #[test]
+#[expect(clippy::clone_on_copy, reason = "the lines are for any V")]
+#[expect(clippy::let_and_return, reason = "the lines give it a name")]
 fn maps_and_values_by_name() {
     let m: RwLock<HashMap<K, V>> = RwLock::default();
     let (k, v) = ("k", 1);
@@ -443,7 +461,43 @@ fn maps_and_values_by_name() {
     assert_eq!(old, Some(1));
     let f = |(_, v): (&K, &V)| assert_eq!(*v, 1);
     m.read().iter().for_each(f);
-    assert_eq!(m.write().remove(&k), Some(1));
+    let compare_and_swap = |k, a, b| {
+        let swapped = match m.write().get_mut(&k) {
+            Some(now) if *now == a => {
+                *now = b;
+                true
+            }
+            _ => false,
+        };
+        swapped
+    };
+    assert!(compare_and_swap("k", 1, 5) && compare_and_swap("k", 5, 1));
+    assert!(!compare_and_swap("k", 5, 6) && !compare_and_swap("none", 1, 6));
+    let compare_and_delete = |k, a| {
+        let deleted = match m.write().entry(k) {
+            Entry::Occupied(there) if *there.get() == a => {
+                there.remove();
+                true
+            }
+            _ => false,
+        };
+        deleted
+    };
+    assert!(!compare_and_delete("k", 5) && !compare_and_delete("none", 5));
+    m.write().insert("once", 5);
+    assert!(compare_and_delete("once", 5) && m.read().len() == 1);
+    let copy = m.read().clone();
+    copy.iter()
+        .for_each(|(k, v)| _ = m.write().insert(k, v + 1));
+    assert_eq!(m.read()["k"], 2);
+    let k = "new";
+    let (v, loaded) = match m.write().entry(k) {
+        Entry::Occupied(there) => (there.get().clone(), true),
+        Entry::Vacant(free) => (free.insert(v).clone(), false),
+    };
+    assert_eq!((v, loaded), (1, false));
+    let k = "k";
+    assert_eq!(m.write().remove(&k), Some(2));
     m.write().clear();
 
     let _ = AtomicI64::new(0).fetch_add(1, Ordering::SeqCst);
@@ -454,6 +508,12 @@ fn maps_and_values_by_name() {
     *v.write() = x;
     let x = Arc::new("third");
     assert_eq!(*std::mem::replace(&mut *v.write(), x), "second");
+    let (a, x) = (v.read().clone(), Arc::new("fourth"));
+    let mut now = v.write();
+    if Arc::ptr_eq(&now, &a) {
+        *now = x;
+    }
+    assert_eq!(**now, "fourth");
 }
 
 #[test]
@@ -464,15 +524,20 @@ fn x_sync_by_name() -> Outcome {
     g.go(f);
     assert!(g.try_go(f));
     g.wait()?;
+    g.set_limit(usize::MAX);
     let (g, ctx) = ErrGroup::<E>::with_context(&ctx);
     g.go(|| Err(std::fmt::Error));
     assert!(g.wait().is_err() && ctx.err().is_some());
 
     let (ctx, n) = (Context::background(), 2);
     let sem = Semaphore::new(n);
+    let sem: Arc<Semaphore> = Arc::new(sem);
     let permit = sem.acquire_ctx(&ctx, n)?;
     assert!(sem.try_acquire(1).is_none());
     drop(permit);
+    let owned = sem.acquire_owned_ctx(&ctx, n)?;
+    drop(owned);
+    drop(sem.acquire_owned(n));
     if let Some(permit) = sem.try_acquire(n) {
         permit.forget();
     }
@@ -485,7 +550,9 @@ fn x_sync_by_name() -> Outcome {
     assert_eq!((v, shared), (5, false));
     let answer = flights.call_chan(k, f);
     flights.forget(&k);
-    assert_eq!(answer.recv()?.0, 5);
+    let (v, shared) = answer.recv()?;
+    assert_eq!((v, shared), (5, false));
+    assert_eq!(answer.recv(), Err(RecvError));
     Ok(())
 }
 
@@ -496,12 +563,15 @@ fn contexts_by_name() -> Outcome {
     let root = Context::background();
     let ctx = &root;
     let (timed, _cancel) = ctx.with_timeout(d);
-    assert!(timed.deadline().is_some());
+    let when = |ctx: &Context| ctx.deadline();
+    assert!(when(&timed).is_some());
     drop([ctx.with_timeout_cause(d, e), ctx.with_deadline(t)]);
     drop(ctx.with_deadline_cause(t, e));
     let v: T = 7;
     let ctx = ctx.with_value(v);
     assert_eq!(ctx.value::<T>(), Some(&7));
+    let (_, _): (Context, CancelFunc) = ctx.with_cancel();
+    let _: fn(&Context) -> (Context, CancelCauseFunc) = Context::with_cancel_cause;
     let (ctx, cancel) = ctx.with_cancel_cause();
     let free = ctx.without_cancel();
     ctx.check()?;
@@ -520,16 +590,24 @@ fn contexts_by_name() -> Outcome {
     let (_, cancel) = root.with_cancel();
     cancel.cancel();
     cancel.detach();
+    let (ctx, cancel_ctx) = root.with_cancel();
+    let (other, cancel) = root.with_cancel();
+    let end = cancel.clone();
+    let stop = ctx.after_func(move || end.cancel());
+    cancel_ctx();
+    assert!(!stop() && other.done().recv().is_err());
     assert!(ContextError::DeadlineExceeded.is_timeout());
     Ok(())
 }
 
 #[test]
 fn time_by_name() {
+    assert!(Duration::from_secs(1) > 5 * Duration::from_millis(1));
     let (d, t) = (Duration::from_millis(1), time::now());
     time::sleep(d);
     task::sleep(d);
-    assert!(time::since(t) >= 2 * d && t - time::now() == Duration::ZERO);
+    assert!(time::since(t) >= 2 * d);
+    assert!(t.saturating_duration_since(time::now()) == Duration::ZERO);
     assert!(time::after(d).recv().is_ok() && time::tick(d).recv().is_ok());
     let timer = Timer::new(d);
     assert!(timer.channel().recv().is_ok());
@@ -563,6 +641,7 @@ fn rate_by_name() -> Outcome {
     lim.set_burst(n);
     lim.set_burst_at(t, n);
     assert!(lim.limit() == l && lim.burst() == 3);
+    assert_eq!(lim.reserve_n(t, 4).delay(), Duration::MAX);
     lim.set_limit(Limit::INF);
     lim.wait_n(&ctx, n)?;
     let some = Sometimes::new().first(3).every(5).interval(d);
@@ -581,6 +660,7 @@ fn signals_by_name() -> Outcome {
     assert!(ctx.err().is_some());
     let _ = || -> Outcome {
         signal::ignore(&[Signal::SIGHUP])?;
+        assert!(signal::ignored(Signal::SIGHUP)?);
         signal::reset(&[Signal::SIGHUP])?;
         Ok(())
     };
@@ -592,6 +672,14 @@ fn io_and_net_by_name() -> Outcome {
     let (mut r, mut w) = io::pipe()?;
     w.write_all(b"abcdef")?;
     drop(w);
+    let (mut end, writer) = io::pipe()?;
+    let t = Instant::now() + HOUR;
+    end.set_read_deadline(Some(t))?;
+    writer.set_write_deadline(Some(t))?;
+    writer.close()?;
+    assert_eq!(end.read(&mut [0])?, 0);
+    assert!(end.read_exact(&mut [0]).unwrap_err().kind() == ErrorKind::UnexpectedEof);
+    end.close()?;
     let (n, mut w) = (2, Vec::new());
     let mut r = {
         io::copy(&mut (&mut r).take(n), &mut w)?;
@@ -601,6 +689,39 @@ fn io_and_net_by_name() -> Outcome {
     assert_eq!(w, b"abcdef");
     let n = 0;
     io::copy(&mut r.take(n), &mut w)?;
+
+    let (fd, _) = UnixStream::pair()?;
+    fd.set_nonblocking(true)?;
+    let fd = OwnedFd::from(fd);
+    let file: Async<File> = Async::try_from(fd)?;
+    assert_eq!((&file).read(&mut [0])?, 0);
+    let path = "/dev/ptmx";
+    let file = Async::new(File::open(path)?)?;
+    let (f, t) = (file, Instant::now());
+    f.set_deadline(Some(t))?;
+    let late = || -> Outcome {
+        f.read_with(|f| f.metadata())?;
+        f.write_with(|f| f.sync_all())?;
+        Ok(())
+    };
+    assert!(late().is_err() && f.get_ref().as_raw_fd() == f.as_raw_fd());
+    let f = f.into_inner()?;
+    assert!(!f.metadata()?.is_file());
+
+    let a = "127.0.0.1:0";
+    let udp = Async::new(UdpSocket::bind(a)?)?;
+    let (mut b, to) = (*b"abc", udp.get_ref().local_addr()?);
+    udp.write_with(|udp| udp.send_to(&b, to))?;
+    let (n, from) = udp.read_with(|udp| udp.recv_from(&mut b))?;
+    assert_eq!((n, from), (3, to));
+    let directory = tempfile::tempdir()?;
+    let path = &directory.path().join("socket");
+    let l = Async::new(UnixListener::bind(path)?)?;
+    let conn = Async::new(UnixStream::connect(path)?)?;
+    (&conn).write_all(&b)?;
+    let (conn, _) = l.read_with(|l| l.accept())?;
+    let conn = Async::new(conn)?;
+    assert_eq!((&conn).read(&mut b)?, 3);
 
     let (a, d, t) = ("127.0.0.1:0", HOUR, Instant::now() + HOUR);
     let listener = TcpListener::bind(a)?;
@@ -624,5 +745,460 @@ fn io_and_net_by_name() -> Outcome {
         drop(conn);
         listener.close()?;
     }
+    Ok(())
+}
+
+// ---- side by side
+
+#[test]
+fn lives_side_by_side() {
+    let (tx, worked) = channel::unbounded::<T>();
+    let work = move |i| tx.send(i).unwrap();
+    let (numbers, sum) = ([1, 2, 3], |numbers: &[T]| numbers.iter().sum::<T>());
+
+    let wg = WaitGroup::new();
+    for i in 0..10 {
+        let work = work.clone();
+        wg.go(move || work(i));
+    }
+    wg.wait();
+
+    let result = spawn(move || sum(&numbers));
+    let total = result.join().unwrap();
+
+    assert_eq!(total, 6);
+    assert_eq!(worked.try_iter().sum::<T>(), 45);
+}
+
+mod one_processor {
+    #[goweft::main(maxprocs = 1)]
+    fn main() {}
+
+    #[test]
+    fn it_compiles() {
+        let _: fn() = main;
+    }
+}
+
+#[test]
+fn alphabets_side_by_side() {
+    let (wg, text) = (WaitGroup::new(), Arc::new(Mutex::new(String::new())));
+
+    for first in ['a', 'A'] {
+        let text = text.clone();
+        wg.go(move || {
+            for letter in (first..).take(26) {
+                text.lock().push(letter);
+                task::yield_now();
+            }
+        });
+    }
+    wg.wait();
+
+    let text = text.lock();
+    let small: String = text.chars().filter(|c| c.is_lowercase()).collect();
+    assert_eq!(
+        (text.len(), small.as_str()),
+        (52, "abcdefghijklmnopqrstuvwxyz")
+    );
+}
+
+#[test]
+fn counters_side_by_side() {
+    let wg = WaitGroup::new();
+
+    let n = Arc::new(AtomicI64::new(0));
+    for _ in 0..100 {
+        let n = n.clone();
+        wg.go(move || n.fetch_add(1, Ordering::SeqCst));
+    }
+    wg.wait();
+    assert_eq!(n.load(Ordering::SeqCst), 100);
+
+    let n = Arc::new(Mutex::new(0));
+    for _ in 0..100 {
+        let n = n.clone();
+        wg.go(move || *n.lock() += 1);
+    }
+    wg.wait();
+    assert_eq!(*n.lock(), 100);
+}
+
+#[test]
+fn fans_side_by_side() {
+    fn reader(numbers: Receiver<T>, shares: Sender<T>) {
+        shares.send(numbers.iter().sum()).unwrap();
+    }
+    let (shares, sums) = channel::unbounded();
+    let sources = [1, 2, 3].map(|n| {
+        let (tx, rx) = channel::bounded::<T>(1);
+        tx.send(n).unwrap();
+        rx
+    });
+
+    let (tx, merged) = channel::bounded(0);
+    for source in sources {
+        let tx = tx.clone();
+        go! {
+            for n in source {
+                tx.send(n).unwrap();
+            }
+        }
+    }
+    drop(tx); // the goroutines have theirs: the last one closes the channel
+    for _ in 0..4 {
+        go!(reader(merged.clone(), shares.clone()));
+    }
+
+    drop(shares);
+    assert_eq!(sums.iter().sum::<T>(), 6);
+}
+
+#[test]
+fn pipelines_side_by_side() {
+    fn square(ctx: Context, numbers: Receiver<u64>) -> Receiver<u64> {
+        let (tx, squares) = channel::bounded(0);
+        go! {
+            for n in numbers {
+                select! {
+                    send(tx, n * n) -> sent => if sent.is_err() { return },
+                    recv(ctx.done()) -> _ => return,
+                }
+            }
+        }
+        squares
+    }
+
+    let (ctx, cancel) = Context::background().with_cancel();
+    let (tx, numbers) = channel::unbounded();
+    (1..4).for_each(|n| tx.send(n).unwrap());
+    drop(tx);
+    let squares = square(ctx, numbers);
+    assert_eq!((squares.recv(), squares.recv()), (Ok(1), Ok(4)));
+    cancel();
+    // The third one may have been on its way.
+    assert!(squares.iter().count() <= 1);
+}
+
+#[test]
+fn pools_side_by_side() {
+    fn worker(jobs: Receiver<T>, done: Sender<T>) {
+        for job in jobs {
+            done.send(job * job).unwrap();
+        }
+    }
+
+    let (jobs, todo) = channel::bounded(8);
+    let (done, results) = channel::bounded(8);
+    for _ in 0..4 {
+        go!(worker(todo.clone(), done.clone()));
+    }
+    drop((todo, done)); // the workers have theirs
+
+    go!(move || (1..=10).for_each(|job| jobs.send(job).unwrap()));
+    assert_eq!(results.iter().sum::<T>(), 385);
+}
+
+#[test]
+fn rates_side_by_side() -> Outcome {
+    let (fill, tokens) = channel::bounded(1);
+    let (ctx, begin) = (Context::background(), Instant::now());
+
+    go! {
+        for _ in time::tick(Duration::from_millis(10)) {
+            if let Err(TrySendError::Disconnected(())) = fill.try_send(()) {
+                return; // nobody takes tokens any more
+            }
+        }
+    }
+    tokens.recv()?;
+
+    let limiter = Limiter::new(Limit::every(Duration::from_millis(10)), 5);
+    limiter.wait(&ctx)?;
+
+    assert!(begin.elapsed() >= Duration::from_millis(10));
+    assert!(limiter.tokens() >= 4.0);
+    Ok(())
+}
+
+#[test]
+fn semaphores_side_by_side() {
+    let (jobs, wg, running) = (0..50, WaitGroup::new(), Arc::new(AtomicI64::new(0)));
+    let (tx, done) = channel::unbounded::<T>();
+    let work = move |job| {
+        assert!(running.fetch_add(1, Ordering::SeqCst) < 3);
+        task::yield_now();
+        running.fetch_sub(1, Ordering::SeqCst);
+        tx.send(job).unwrap();
+    };
+
+    let permits = Arc::new(Semaphore::new(3));
+    for job in jobs {
+        let (permit, work) = (permits.acquire_owned(1), work.clone());
+        wg.go(move || {
+            let _permit = permit; // given back at the end
+            work(job);
+        });
+    }
+    wg.wait();
+
+    assert_eq!(done.try_iter().count(), 50);
+}
+
+#[test]
+fn breakers_side_by_side() {
+    const PAUSE: Duration = HOUR;
+    struct Breaker {
+        failures: u32,
+        until: Instant,
+    }
+    #[derive(PartialEq, Debug)]
+    enum Refused {
+        Open,
+        Failed(E),
+    }
+    fn call(
+        b: &Mutex<Breaker>,
+        now: Instant,
+        f: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, Refused> {
+        if now < b.lock().until {
+            return Err(Refused::Open);
+        }
+        let result = f(); // the lock is free: its guard lived for one condition
+        let mut b = b.lock();
+        b.failures = if result.is_ok() { 0 } else { b.failures + 1 };
+        if b.failures == 3 {
+            (b.failures, b.until) = (0, now + PAUSE);
+        }
+        result.map_err(Refused::Failed)
+    }
+
+    let now = Instant::now();
+    let b = Mutex::new(Breaker {
+        failures: 2,
+        until: now,
+    });
+    let fails = || Err(std::fmt::Error);
+    assert_eq!(call(&b, now, || Ok(1)), Ok(1)); // counts from zero again
+    for _ in 0..3 {
+        assert_eq!(call(&b, now, fails), Err(Refused::Failed(std::fmt::Error)));
+    }
+    assert_eq!(call(&b, now, || unreachable!()), Err(Refused::Open));
+    assert_eq!(call(&b, now + PAUSE, || Ok(2)), Ok(2));
+}
+
+#[test]
+fn errors_side_by_side() {
+    fn fetch(ctx: &Context, page: T) -> Result<(), E> {
+        if page == 3 {
+            return Err(std::fmt::Error);
+        }
+        ctx.done().recv().unwrap_err(); // the error of the third one ends it
+        Ok(())
+    }
+    let read = |pages: [T; 4]| -> Outcome {
+        let ctx = Context::background();
+
+        let (g, ctx) = ErrGroup::with_context(&ctx);
+        for page in pages {
+            let ctx = ctx.clone();
+            g.go(move || fetch(&ctx, page));
+        }
+        g.wait()?;
+
+        Ok(())
+    };
+    assert!(read([1, 2, 3, 4]).unwrap_err().is::<E>());
+}
+
+#[test]
+fn caches_side_by_side() {
+    #[derive(Default)]
+    struct Cache {
+        values: RwLock<HashMap<K, V>>,
+        flights: singleflight::Group<K, V>,
+    }
+    struct Settings {
+        greeting: &'static str,
+    }
+    fn load() -> Settings {
+        Settings { greeting: "hello" }
+    }
+    fn compute(k: K) -> V {
+        k.len() as V
+    }
+
+    static SETTINGS: LazyLock<Settings> = LazyLock::new(load);
+
+    impl Cache {
+        fn lookup(&self, k: K) -> V {
+            let known = self.values.read().get(k).copied();
+            known.unwrap_or_else(|| {
+                let (v, _shared) = self.flights.call(k, || {
+                    let v = compute(k);
+                    self.values.write().insert(k, v);
+                    v
+                });
+                v
+            })
+        }
+    }
+
+    let cache = Cache::default();
+    goweft::scope(|s| {
+        for _ in 0..10 {
+            s.spawn(|| assert_eq!(cache.lookup(SETTINGS.greeting), 5));
+        }
+    });
+    assert_eq!(cache.values.read().len(), 1);
+}
+
+#[derive(Default)]
+struct Counter(Mutex<u64>);
+
+impl Counter {
+    fn add(&self, n: u64) {
+        *self.0.lock() += n;
+    }
+
+    fn total(&self) -> u64 {
+        *self.0.lock()
+    }
+}
+
+#[goweft::test]
+fn no_addition_is_lost() {
+    let c = Counter::default();
+    goweft::scope(|s| {
+        for _ in 0..100 {
+            s.spawn(|| c.add(1));
+        }
+    });
+    assert_eq!(c.total(), 100);
+}
+
+#[test]
+fn context_trees_side_by_side() {
+    use std::io;
+    struct RequestId(u64);
+    let ctx = Context::background();
+
+    let (root, cancel) = ctx.with_value(RequestId(7)).with_cancel_cause();
+    let (child, _cancel_child) = root.with_timeout(Duration::from_secs(3600));
+    cancel.cancel(io::Error::other("disk is full"));
+    let _ = child.done().recv(); // closed
+    assert_eq!(child.cause().unwrap().to_string(), "disk is full");
+    assert_eq!(child.value::<RequestId>().unwrap().0, 7);
+}
+
+#[test]
+fn clean_stops_side_by_side() -> Outcome {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let (addr, incoming) = (listener.local_addr()?, listener.try_clone()?);
+    let requests = WaitGroup::new();
+    let running = requests.clone();
+    let answer = |mut conn: TcpStream| conn.write_all(b"bye");
+    let (ctx, cancel) = Context::background().with_cancel();
+    // In place of the signal.
+    let client = spawn(move || -> std::io::Result<String> {
+        let mut text = String::new();
+        TcpStream::connect(addr)?.read_to_string(&mut text)?;
+        cancel();
+        Ok(text)
+    });
+
+    let (ctx, stop) = signal::notify_context(&ctx, &[Signal::SIGINT, Signal::SIGTERM])?;
+    let acceptor = spawn(move || {
+        for conn in incoming.incoming().flatten() {
+            requests.go(move || answer(conn));
+        }
+    });
+    let _ = ctx.done().recv();
+    stop(); // a second signal ends the program at once
+    listener.close()?; // no new clients: `incoming` ends
+    acceptor.join().unwrap();
+    let drained = running.wait_timeout(Duration::from_secs(30));
+
+    assert!(drained);
+    assert_eq!(client.join().unwrap()?, "bye");
+    Ok(())
+}
+
+#[test]
+fn classics_side_by_side() -> Outcome {
+    fn sieve(prime: T, numbers: Receiver<T>, rest: Sender<T>) {
+        for n in numbers {
+            if n % prime != 0 && rest.send(n).is_err() {
+                return;
+            }
+        }
+    }
+    let (tx, mut numbers) = channel::bounded(0);
+    go!(move || (2..).find(|n| tx.send(*n).is_err()));
+    let mut primes = Vec::new();
+
+    for _ in 0..10 {
+        let prime = numbers.recv()?;
+        primes.push(prime);
+        let (tx, rest) = channel::bounded(0);
+        go!(sieve(prime, numbers, tx));
+        numbers = rest;
+    }
+
+    assert_eq!(primes, [2, 3, 5, 7, 11, 13, 17, 19, 23, 29]);
+
+    fn pass(left: Receiver<T>, right: Sender<T>) {
+        for n in left {
+            right.send(n + 1).unwrap();
+        }
+    }
+    let (first, begin) = channel::bounded(1);
+
+    let mut left = begin;
+    for _ in 0..503 {
+        let (right, next) = channel::bounded(1);
+        go!(pass(left, right));
+        left = next;
+    }
+
+    first.send(0)?;
+    assert_eq!(left.recv(), Ok(503));
+
+    fn skynet(first: u64, leaves: u64, parent: Sender<u64>) {
+        if leaves == 1 {
+            return parent.send(first).unwrap();
+        }
+        let (tx, sums) = channel::bounded(10);
+        for child in 0..10 {
+            go!(skynet(first + child * leaves / 10, leaves / 10, tx.clone()));
+        }
+        drop(tx);
+        parent.send(sums.iter().sum()).unwrap();
+    }
+
+    let (tx, sum) = channel::bounded(1);
+    skynet(0, 1000, tx);
+    assert_eq!(sum.recv(), Ok(499_500));
+    Ok(())
+}
+
+#[test]
+fn blocking_and_computing_side_by_side() -> Outcome {
+    let path = "Cargo.toml";
+
+    let size = spawn(move || std::fs::read(path).map(|data| data.len()));
+    let sum = spawn(|| {
+        let mut x = 1;
+        for _ in 0..10_000_000 {
+            x = x * 3 % 1_000_003;
+        }
+        x
+    });
+    time::sleep(Duration::from_millis(1)); // in time, whatever they do
+
+    assert!(size.join().unwrap()? > 0);
+    let expected = (0..10_000_000).fold(1, |x, _| x * 3 % 1_000_003);
+    assert_eq!(sum.join().unwrap(), expected);
     Ok(())
 }

@@ -2,10 +2,12 @@
 //! hash maps, thread-locals and panics, in a C library that locks, with locks held.
 
 use goweft::{Config, JoinHandle, runtime, spawn, sync, task};
-use goweft_tests::scenario;
+use goweft_tests::pressure::{Hogs, wait_until};
+use goweft_tests::{scenario, sys};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hint::{black_box, spin_loop};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, mpsc};
@@ -99,19 +101,25 @@ fn hash_maps_with_the_default_hasher() {
     });
 }
 
-/// Eight goroutines that do nothing but `println!` leave whole lines, all of them.
+/// Eight goroutines that do nothing but `println!` leave whole lines, all of them, however often
+/// they lose their processors.
 #[test]
 fn println() {
-    let ran = scenario::run(env!("CARGO_BIN_EXE_scenario"), "println_storm", &[]);
-    assert!(ran.status.success(), "{ran:?}");
-    let mut seen = [0; 8];
-    for line in ran.out.lines() {
-        let (who, n) = line.split_once(": ").expect("whole lines");
-        let who: usize = who.parse().unwrap();
-        assert_eq!(n.parse(), Ok(seen[who]), "each in its order");
-        seen[who] += 1;
+    for procs in ["1", "2"] {
+        let program = env!("CARGO_BIN_EXE_scenario");
+        let ran = scenario::run_with(program, &["println_storm", procs], &[]);
+        assert!(ran.status.success(), "{ran:?}");
+        let mut seen = [0; 8];
+        for line in ran.out.lines() {
+            let (who, n) = line.split_once(": ").expect("whole lines");
+            let who: usize = who.parse().unwrap();
+            assert_eq!(n.parse(), Ok(seen[who]), "each in its order");
+            seen[who] += 1;
+        }
+        let (printed, taken) = ran.err.trim().split_once('\n').expect("two lines");
+        assert_eq!(printed, format!("{seen:?}"));
+        println!("on {procs}: {taken}");
     }
-    assert_eq!(seen, [5_000; 8]);
 }
 
 #[test]
@@ -175,13 +183,13 @@ fn a_c_library_that_locks() {
 
 #[test]
 fn a_spin_lock_of_the_users_own() {
-    struct Spin(AtomicBool);
     for procs in [1, 2] {
-        let lock = Arc::new((Spin(AtomicBool::new(false)), AtomicU64::new(0)));
-        let shared = lock.clone();
+        let spin = Arc::new(AtomicBool::new(false));
+        let counts = Arc::new([const { AtomicU64::new(0) }; 2]);
+        let shared = counts.clone();
         hot(procs, move |_| {
-            let (spin, count) = &*shared;
-            while spin.0.swap(true, Ordering::Acquire) {
+            let [count, turns] = &*shared;
+            while spin.swap(true, Ordering::Acquire) {
                 spin_loop();
             }
             // Not one instruction: so that it can be interrupted.
@@ -190,9 +198,11 @@ fn a_spin_lock_of_the_users_own() {
                 black_box(seen);
             }
             count.store(seen + 1, Ordering::Relaxed);
-            spin.0.store(false, Ordering::Release);
+            spin.store(false, Ordering::Release);
+            turns.fetch_add(1, Ordering::Relaxed);
         });
-        assert!(lock.1.load(Ordering::Relaxed) > 1_000);
+        let [count, turns] = &*counts;
+        assert_eq!(count.load(Ordering::Relaxed), turns.load(Ordering::Relaxed));
     }
 }
 
@@ -200,15 +210,94 @@ fn a_spin_lock_of_the_users_own() {
 fn a_lock_of_std() {
     for procs in [1, 2] {
         let lock = Arc::new(Mutex::new(0u64));
-        let shared = lock.clone();
+        let turns = Arc::new(AtomicU64::new(0));
+        let (shared, all) = (lock.clone(), turns.clone());
         hot(procs, move |_| {
             let mut count = shared.lock().unwrap();
             let seen = *count;
             (0..200).for_each(|_| _ = black_box(seen));
             *count = seen + 1;
+            drop(count);
+            all.fetch_add(1, Ordering::Relaxed);
+            // Who waits for the lock all the time is not stopped.
+            (0..600).for_each(|_| _ = black_box(seen));
         });
-        assert!(*lock.lock().unwrap() > 1_000);
+        assert_eq!(*lock.lock().unwrap(), turns.load(Ordering::Relaxed));
     }
+}
+
+/// Four goroutines take turns with a lock, beside others that compute, and each time whoever has it
+/// is stopped before it gives it up. `with` does something with the lock held.
+fn holders_are_stopped(with: impl Fn(&dyn Fn()) + Clone + Send + 'static) {
+    const ENOUGH: u64 = 10;
+    for procs in [1, 2] {
+        let _alone = alone(procs);
+        let before = runtime::metrics();
+        let others = Hogs::start(procs);
+        let inside = Arc::new(AtomicBool::new(false));
+        let all: Vec<JoinHandle<()>> = (0..4)
+            .map(|_| {
+                let (with, inside) = (with.clone(), inside.clone());
+                let held = move || {
+                    assert!(!inside.swap(true, Ordering::Relaxed));
+                    let before = sys::sleeps_of_this_thread();
+                    while sys::sleeps_of_this_thread() == before {
+                        (0..1_000u64).for_each(|i| _ = black_box(i));
+                    }
+                    inside.store(false, Ordering::Relaxed);
+                };
+                spawn(move || (0..ENOUGH).for_each(|_| with(&held)))
+            })
+            .collect();
+        wait_until("all have been stopped with it", || {
+            all.iter().all(JoinHandle::is_finished)
+        });
+        all.into_iter().for_each(|h| h.join().unwrap());
+        drop(others);
+        let after = runtime::metrics();
+        assert_eq!(after.rescues, before.rescues);
+        assert!(after.preemptions >= before.preemptions + 4 * ENOUGH);
+    }
+}
+
+#[test]
+fn who_holds_a_spin_lock_of_the_users_own_is_stopped() {
+    let lock = Arc::new(AtomicBool::new(false));
+    holders_are_stopped(move |f| {
+        while lock.swap(true, Ordering::Acquire) {
+            spin_loop();
+        }
+        f();
+        lock.store(false, Ordering::Release);
+    });
+}
+
+#[test]
+fn who_holds_a_lock_of_std_is_stopped() {
+    let lock = Arc::new(Mutex::new(()));
+    holders_are_stopped(move |f| {
+        let _held = lock.lock().unwrap();
+        f();
+    });
+}
+
+#[test]
+fn who_holds_a_lock_of_goweft_is_stopped() {
+    let lock = Arc::new(sync::Mutex::new(()));
+    holders_are_stopped(move |f| {
+        let _held = lock.lock();
+        f();
+    });
+}
+
+/// The lock that `println!` takes.
+#[test]
+fn who_holds_stdout_is_stopped() {
+    holders_are_stopped(|f| {
+        let _held = io::stdout().lock();
+        let _once_more = io::stdout().lock();
+        f();
+    });
 }
 
 #[test]

@@ -4,6 +4,8 @@
 use goweft::channel::{self, Receiver, Sender};
 use goweft::{JoinHandle, runtime, spawn};
 use goweft_tests::confined::{Without, run_again};
+use goweft_tests::pressure::is_soak;
+use goweft_tests::sys;
 use std::io::Read;
 use std::net::ToSocketAddrs;
 use std::process::Command;
@@ -198,10 +200,15 @@ fn a_thousand_goroutines_look_names_up() {
     );
 }
 
+/// A process costs some two milliseconds of CPU time, and there are four rounds of this: a thousand
+/// are for a soak.
 #[test]
 fn goroutines_wait_for_processes() {
+    let many = if is_soak() { MANY } else { MANY / 10 };
+    // Two for what each says.
+    sys::allow_all_descriptors();
     blocked_beside_ping_pong(
-        100,
+        many,
         |_| {
             let out = Command::new("sleep").arg("0.2").output().unwrap();
             assert!(out.status.success());

@@ -1,5 +1,6 @@
 //! Goroutines that compute, and hold a thread each: thousands, and more than there may be.
 
+use goweft_tests::group::Group;
 use goweft_tests::pressure::is_soak;
 use goweft_tests::scenario::{self, Ran};
 use goweft_tests::sys::{is_emulated, is_instrumented};
@@ -71,6 +72,22 @@ fn those_that_have_begun_take_turns_when_the_cap_is_reached() {
 #[test]
 fn a_refusal_by_the_system_counts_as_the_cap_until_it_is_over() {
     let r = ran("refused");
+    says_so_once(&r);
+    assert!(r.out.ends_with("then all\n"), "{r:?}");
+}
+
+#[test]
+fn so_does_that_of_a_group_of_processes() {
+    let Some(group) = Group::with_threads_counted() else {
+        return println!("left out: this process may not make a cgroup that counts threads");
+    };
+    let _alone = alone();
+    let path = group.path().to_str().unwrap();
+    let r = scenario::run(PROGRAM, "refused_by_group", &[("CROWD_GROUP", path)]);
+    assert!(r.status.success(), "{r:?}");
+    if r.out.starts_with("left out") {
+        return print!("{}", r.out);
+    }
     says_so_once(&r);
     assert!(r.out.ends_with("then all\n"), "{r:?}");
 }

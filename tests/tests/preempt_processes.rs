@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 static STOPPED: AtomicU64 = AtomicU64::new(0);
 
 /// Takes some slices, now more and now fewer: the signal goes to threads that compute for
-/// longer than two of these.
+/// longer than five of these.
 fn compute(n: u64) {
     let before = sys::sleeps_of_this_thread();
-    let end = sys::cpu_time_of_this_thread() + SLICE * (n % 8) as u32;
+    let end = sys::cpu_time_of_this_thread() + SLICE * (2 * n % 16) as u32;
     while sys::cpu_time_of_this_thread() < end {
         (0..10_000).for_each(|i| _ = black_box(i));
     }

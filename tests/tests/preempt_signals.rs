@@ -27,8 +27,8 @@ fn overflow_report(role: &str) -> Ran {
         r.err.contains("has overflowed its stack of 64 KiB"),
         "{r:?}"
     );
-    // Without the module where optimised code has only tables of lines. There are three seconds for the
-    // symbols, which may be too few on a busy machine.
+    // Without the module where optimised code has only tables of lines. There are three seconds for
+    // the symbols, which may be too few on a busy machine.
     let told = [
         ": descend",
         "overflow::descend",
@@ -68,6 +68,16 @@ fn a_handler_of_sigurg_that_was_there_before_gets_what_is_not_goweft_s() {
 }
 
 #[test]
+fn sigurg_is_relayed_and_those_that_are_goweft_s_own_are_not() {
+    assert_eq!(said("relayed"), "relayed\n");
+}
+
+#[test]
+fn a_relayed_signal_comes_to_a_goroutine_that_has_no_stack_left() {
+    assert_eq!(said("raised"), "raised\n");
+}
+
+#[test]
 fn out_of_band_data_that_nobody_handles_is_ignored() {
     assert_eq!(said("out_of_band_unhandled"), "ignored\n");
 }
@@ -75,6 +85,11 @@ fn out_of_band_data_that_nobody_handles_is_ignored() {
 #[test]
 fn threads_that_are_stopped_run_other_handlers() {
     assert_eq!(said("other_signals"), "handled\n");
+}
+
+#[test]
+fn threads_that_are_stopped_fork_in_a_handler() {
+    assert_eq!(said("forking"), "all have forked\n");
 }
 
 #[test]

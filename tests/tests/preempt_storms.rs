@@ -2,8 +2,9 @@
 //! processor and on two (`src/storm.rs` has them): nobody crashes, nobody waits for ever, and the
 //! last resort is not used.
 //!
-//! With mimalloc and jemalloc as the allocator when the feature `allocators` is on: they have
-//! to be compiled by a C compiler.
+//! What allocates also with an allocator behind a spin lock, whose holder is stopped like any other
+//! (TUNING, "Allocators"). And all of it with mimalloc and jemalloc when the feature `allocators`
+//! is on: they have to be compiled by a C compiler.
 
 use goweft_tests::scenario;
 use goweft_tests::storm::LOOPS;
@@ -62,28 +63,48 @@ const ALLOCATING: [&str; 5] = [
     "panics",
 ];
 
-fn all_that_allocates(program: &str) {
+/// For a shorter time each.
+const SHORT: (&str, &str) = ("STORM_MILLISECONDS", "100");
+
+#[test]
+fn an_allocator_behind_a_spin_lock() {
     for name in ALLOCATING {
-        rages(program, name, 2, &[]);
-        rages(program, name, 2, &[("STORM_SAFE", "1")]);
+        for procs in [1, 2] {
+            rages(env!("CARGO_BIN_EXE_storm_spin"), name, procs, &[SHORT]);
+        }
     }
-    rages(program, "allocations", 1, &[]);
-    rages(program, "allocations", 1, &[("STORM_SAFE", "1")]);
+}
+
+/// Everything with another allocator.
+#[cfg(feature = "allocators")]
+fn all_with(program: &str) {
+    for (name, _) in LOOPS {
+        for procs in [1, 2] {
+            rages(program, name, procs, &[SHORT]);
+        }
+        if ALLOCATING.contains(&name) {
+            rages(program, name, 2, &[SHORT, ("STORM_SAFE", "1")]);
+        }
+    }
+    rages(program, "allocations", 1, &[SHORT, ("STORM_SAFE", "1")]);
 }
 
 #[test]
 fn allocations_that_are_not_preempted_half_way() {
-    all_that_allocates(STORM);
+    for name in ALLOCATING {
+        rages(STORM, name, 2, &[("STORM_SAFE", "1")]);
+    }
+    rages(STORM, "allocations", 1, &[("STORM_SAFE", "1")]);
 }
 
 #[test]
 #[cfg(feature = "allocators")]
 fn mimalloc() {
-    all_that_allocates(env!("CARGO_BIN_EXE_storm_mimalloc"));
+    all_with(env!("CARGO_BIN_EXE_storm_mimalloc"));
 }
 
 #[test]
 #[cfg(feature = "allocators")]
 fn jemalloc() {
-    all_that_allocates(env!("CARGO_BIN_EXE_storm_jemalloc"));
+    all_with(env!("CARGO_BIN_EXE_storm_jemalloc"));
 }

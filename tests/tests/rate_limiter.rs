@@ -259,7 +259,15 @@ fn limit_and_burst_may_change_under_reservations() {
     let _ = reserve(&limiter, 2, 2, 1);
 }
 
-// TestReserveMax, the part of it that reserve_n has: a context's deadline.
+// TestTinyLimit: how long the next token takes is more than a duration holds.
+#[test]
+fn a_tiny_limit_allows_its_burst_and_nothing_after_it() {
+    let limiter = Limiter::new(Limit(1e-10), 1);
+    run(&limiter, &[(0, 1, true), (0, 1, false), (1, 1, false)]);
+    assert_eq!(limiter.reserve_n(t(1), 1).delay_from(t(1)), Duration::MAX);
+}
+
+// TestWaitTimeout, and TestReserveMax, the part of it that reserve_n has: a context's deadline.
 #[goweft::test]
 fn waiting_gives_up_at_once_when_the_deadline_is_too_early() {
     let limiter = Limiter::new(Limit(0.0001), 3);
@@ -338,6 +346,31 @@ fn without_a_limit_everything_is_allowed() {
 }
 
 // TestZeroLimit, TestSetAfterZeroLimit; the zero Limiter.
+#[test]
+fn no_limit_for_no_time_brings_nothing() {
+    let limiter = Limiter::new(TEN, 5);
+    run(&limiter, &[(0, 5, true)]);
+    limiter.set_limit_at(t(0), Limit::INF);
+    assert_eq!(limiter.tokens_at(t(0)), 0.0);
+    let free = limiter.reserve_n(t(0), 3);
+    limiter.set_limit_at(t(0), TEN);
+    assert_eq!(limiter.tokens_at(t(0)), 0.0);
+    free.cancel_at(t(0));
+    assert_eq!(limiter.tokens_at(t(0)), 0.0, "it had taken none");
+    run(&limiter, &[(0, 1, false), (1, 1, true), (1, 1, false)]);
+    // A tenth of a second without a limit fills the bucket.
+    limiter.set_limit_at(t(1), Limit::INF);
+    limiter.set_limit_at(t(2), TEN);
+    run(&limiter, &[(2, 5, true), (2, 1, false)]);
+}
+
+#[test]
+fn what_is_not_a_number_brings_nothing() {
+    let limiter = Limiter::new(Limit(f64::NAN), 2);
+    run(&limiter, &[(0, 2, true), (0, 1, false), (9, 1, false)]);
+    assert_eq!(limiter.reserve_n(t(9), 1).delay_from(t(9)), Duration::MAX);
+}
+
 #[test]
 fn a_limit_of_zero_allows_the_burst_and_no_more() {
     let limiter = Limiter::new(Limit(0.0), 1);

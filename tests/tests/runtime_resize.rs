@@ -88,6 +88,7 @@ fn goroutines_that_resize_in_turn_do_not_wait_for_each_other() {
     runtime::set_maxprocs(before);
 }
 
+// Go's runtime/proc_test.go TestNumGoroutine.
 #[test]
 fn goroutines_are_counted() {
     let _alone = alone();

@@ -4,9 +4,11 @@
 //! What must happen ends each test; the deadline only turns a hang into a
 //! failure.
 
-use goweft::{channel, run, runtime, spawn, task};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+use goweft::{channel, io, run, runtime, spawn, task};
+use std::hint::spin_loop;
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, LazyLock, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -84,6 +86,117 @@ fn a_chain_of_wakers_leaves_a_sleeper_its_turn() {
             assert!(wake_each_other_until(&done), "the sleeper starved");
             sleeper.join().unwrap();
         });
+    }
+}
+
+/// Whoever polls has no processor: all are busy with what a thread has spawned.
+#[test]
+fn what_the_netpoll_wakes_does_not_wait_behind_those_that_have_not_begun() {
+    // Each takes a millisecond; and a machine that is busy may be away for hundreds of those.
+    const MANY: usize = 2_000;
+    const EARLY: usize = MANY / 2;
+    let _procs = Procs::set(1);
+    // Two threads, one of which then polls.
+    let both = Arc::new(Barrier::new(2));
+    let waits = [both.clone(), both].map(|both| spawn(move || goweft::blocking(|| both.wait())));
+    for wait in waits {
+        wait.join().unwrap();
+    }
+    let begun = Arc::new(AtomicUsize::new(0));
+    let (mut there, mut here) = io::pipe().unwrap();
+    let reader = spawn({
+        let begun = begun.clone();
+        move || {
+            there.read_exact(&mut [0]).unwrap();
+            begun.load(Ordering::Relaxed)
+        }
+    });
+    let begin = Instant::now();
+    let rest = || {
+        let now = runtime::metrics();
+        now.idle_procs == 1 && now.idle_threads >= 2
+    };
+    while !rest() {
+        assert!(
+            begin.elapsed() < DEADLINE,
+            "it waits in the netpoll, beside a spare thread"
+        );
+        std::thread::yield_now();
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    for _ in 0..MANY {
+        let (begun, stop) = (begun.clone(), stop.clone());
+        spawn(move || {
+            begun.fetch_add(1, Ordering::Relaxed);
+            let begin = Instant::now();
+            while begin.elapsed() < Duration::from_millis(1) && !stop.load(Ordering::Relaxed) {
+                spin_loop();
+            }
+        });
+    }
+    let before = begun.load(Ordering::Relaxed);
+    here.write_all(&[1]).unwrap();
+    let since = reader.join().unwrap().saturating_sub(before);
+    stop.store(true, Ordering::Relaxed);
+    assert!(
+        since < EARLY,
+        "{since} of those that were spawned went before"
+    );
+}
+
+/// Those that give way for one that was woken do not do so again for nobody: that would go on for
+/// as long as they wait for each other.
+#[test]
+fn one_wake_up_leaves_the_others_their_slices() {
+    const CALLERS: usize = 4;
+    let _procs = Procs::set(2);
+    let stop = Arc::new(AtomicBool::new(false));
+    let turns: Arc<[AtomicU64; CALLERS]> = Arc::default();
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|i| {
+            let (stop, turns) = (stop.clone(), turns.clone());
+            spawn(move || {
+                // It calls all the time, and never waits.
+                let (tx, rx) = channel::bounded(1);
+                while !stop.load(Ordering::Relaxed) {
+                    tx.send(()).unwrap();
+                    rx.recv().unwrap();
+                    turns[i].fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    let begin = Instant::now();
+    let all_have_had_turns = |before: [u64; CALLERS]| {
+        while turns
+            .iter()
+            .zip(before)
+            .any(|(n, before)| n.load(Ordering::Relaxed) <= before)
+        {
+            assert!(begin.elapsed() < DEADLINE, "one of them waits for ever");
+            std::thread::yield_now();
+        }
+    };
+    all_have_had_turns([0; CALLERS]);
+    for _ in 0..3 {
+        spawn(|| task::sleep(Duration::from_millis(1)))
+            .join()
+            .unwrap();
+        let (since, before) = (Instant::now(), runtime::metrics().yields);
+        while since.elapsed() < Duration::from_millis(100) {
+            all_have_had_turns(std::array::from_fn(|i| turns[i].load(Ordering::Relaxed)));
+        }
+        let yields = runtime::metrics().yields - before;
+        let slices = since.elapsed().as_millis() as u64 / 10;
+        println!("{yields} yields in {slices} slices");
+        assert!(
+            yields <= 20 * (slices + 1),
+            "{yields} yields in {slices} slices"
+        );
+    }
+    stop.store(true, Ordering::Relaxed);
+    for caller in callers {
+        caller.join().unwrap();
     }
 }
 
@@ -198,8 +311,9 @@ fn work_left_on_a_stopped_processor_is_taken_while_its_thread_computes() {
                 })
             })
             .collect();
-        // Where all are pinned one that gives way before it is ready may live on the thread on which
-        // the other one computes, and then it waits for that one's end: such a round does not count.
+        // Where all are pinned one that gives way before it is ready may live on the thread on
+        // which the other one computes, and then it waits for that one's end: such a round does not
+        // count.
         let begin = Instant::now();
         let both_are_ready = || state.0.load(Ordering::Relaxed) == 2;
         while !both_are_ready() && begin.elapsed() < PATIENCE {

@@ -185,6 +185,27 @@ fn a_refused_spawn_leaves_the_scope_as_it_was() {
     assert_eq!(drops.into_inner(), 1);
 }
 
+/// Its closure goes, and panics, where the spawn has found no memory for a stack.
+#[test]
+fn a_panic_out_of_a_refused_spawn_ends_the_scope() {
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        scope(|s| {
+            let panics = Panics;
+            let refused = Builder::new()
+                .stack_size(1 << 46)
+                .spawn_scoped(s, move || std::mem::forget(panics));
+            unreachable!("{:?}", refused.is_ok());
+        })
+    }));
+    assert_eq!(ended.unwrap_err().downcast_ref(), Some(&"dropped"));
+}
+
 #[test]
 fn empty_scopes_return_at_once() {
     assert_eq!(scope(|_| 5), 5);

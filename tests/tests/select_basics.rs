@@ -435,24 +435,45 @@ fn a_dynamic_receive_meets_a_static_send() {
 fn readiness_is_told_to_all_watchers() {
     for cap in [0, 1] {
         let (tx, rx) = channel::bounded(cap);
-        let watchers: Vec<_> = (0..4)
+        let watchers: Vec<_> = (0..16)
             .map(|_| {
                 let rx = rx.clone();
                 thread::spawn(move || {
                     let mut sel = Select::new();
                     sel.recv(&rx);
+                    // It is still so when the first one looks again, while others are told.
                     sel.ready_timeout(WATCHDOG)
+                        .map(|first| (first, sel.try_ready()))
                 })
             })
             .collect();
         thread::sleep(SOON);
         let sender = thread::spawn(move || tx.send(1).map(|()| tx));
         for watcher in watchers {
-            assert_eq!(watcher.join().unwrap(), Ok(0));
+            assert_eq!(watcher.join().unwrap(), Ok((0, Ok(0))));
         }
         assert_eq!(rx.recv(), Ok(1));
         drop(sender.join().unwrap().unwrap());
     }
+}
+
+/// Without a buffer a side is ready when somebody waits on the other one, not when one looks.
+#[test]
+fn who_only_looks_is_nobody_to_meet() {
+    let (tx, rx) = channel::bounded::<u8>(0);
+    let watched = tx.clone();
+    let watcher = thread::spawn(move || {
+        let mut sel = Select::new();
+        sel.send(&watched);
+        sel.ready_timeout(4 * SOON)
+    });
+    while !watcher.is_finished() {
+        assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
+        select! { recv(rx) -> _ => unreachable!(), default => {} }
+        assert!(rx.recv_timeout(Duration::ZERO).is_err());
+    }
+    assert!(watcher.join().unwrap().is_err());
+    drop(tx);
 }
 
 #[test]

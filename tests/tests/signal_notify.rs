@@ -1,5 +1,5 @@
-//! `signal` against real signals: what Go's os/signal/signal_test.go proves. Each test that stays in this process
-//! has a signal of its own; those that end a process end a child.
+//! `signal` against real signals: what Go's os/signal/signal_test.go proves. Each test that stays
+//! in this process has a signal of its own; those that end a process end a child.
 
 use goweft::context::{Context, ContextError};
 use goweft::signal::{self, Received, Signal};
@@ -13,6 +13,7 @@ use std::time::Duration;
 /// Long enough for a signal on any machine; only a failure waits for it.
 const WATCHDOG: Duration = Duration::from_secs(20);
 
+// Go's os/signal TestSignal.
 #[goweft::test]
 fn smoke() {
     let rx = signal::notify(&[Signal::SIGUSR1]).unwrap();
@@ -28,6 +29,7 @@ fn a_plain_thread_may_listen() {
     assert_eq!(rx.recv_timeout(WATCHDOG), Ok(Signal::SIGWINCH));
 }
 
+// Go's os/signal TestSignal, TestStress.
 #[goweft::test]
 fn every_receiver_gets_its_own_copy_of_what_it_asked_for() {
     let both = signal::notify(&[Signal::SIGUSR2, Signal::SIGHUP, Signal::SIGUSR2]).unwrap();
@@ -255,6 +257,14 @@ fn child() {
             let rx = signal::notify(&[Signal::SIGTERM]).unwrap();
             signal::ignore(&[Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD]).unwrap();
             assert!(rx.recv().is_err(), "it undoes notify");
+            let known = [
+                Signal::SIGTERM,
+                Signal::SIGHUP,
+                Signal::SIGCHLD,
+                Signal::SIGUSR1,
+            ];
+            let ignored = known.map(|signal| signal::ignored(signal).unwrap());
+            assert_eq!(ignored, [true, true, true, false]);
             raise(libc::SIGTERM).unwrap();
             raise(libc::SIGHUP).unwrap();
             // Programs that are started from here ignore them too. (And can be waited for.)
@@ -283,7 +293,9 @@ fn child() {
         }
         "is started ignoring" => {
             // As under nohup: SIGHUP was ignored when the program began.
+            assert!(signal::ignored(Signal::SIGHUP).unwrap());
             let rx = signal::notify(&[Signal::SIGHUP]).unwrap();
+            assert!(!signal::ignored(Signal::SIGHUP).unwrap());
             raise(libc::SIGHUP).unwrap();
             assert_eq!(rx.recv(), Ok(Signal::SIGHUP));
             drop(rx);
@@ -311,6 +323,7 @@ fn child() {
     }
 }
 
+// Go's os/signal TestStop, TestAtomicStop.
 #[test]
 fn the_default_action_is_back_when_the_last_receiver_is_dropped() {
     let mut child = Role::start("drops the receiver");

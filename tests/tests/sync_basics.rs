@@ -23,7 +23,8 @@ fn smoke() {
     wg.wait();
 }
 
-// Go's sync/mutex_test.go TestMutex: lockers, some of which only try.
+// Go's sync/mutex_test.go TestMutex, and TestSemaphore, which is of what is under it: lockers,
+// some of which only try.
 #[test]
 fn a_mutex_excludes_goroutines_and_threads() {
     let mutex = Arc::new(Mutex::new(0u64));

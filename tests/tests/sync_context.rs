@@ -78,6 +78,31 @@ fn the_first_error_cancels_the_context_and_so_does_the_end() {
 }
 
 #[test]
+fn a_group_that_is_dropped_cancels_its_context_when_its_last_goroutine_has_ended() {
+    let (group, ctx) = ErrGroup::<Failure>::with_context(&Context::background());
+    let clone = group.clone();
+    let (end, ended) = channel::bounded::<()>(0);
+    let (started, begun) = channel::bounded::<()>(0);
+    group.go(move || {
+        started.send(()).unwrap();
+        let _ = ended.recv();
+        Ok(())
+    });
+    begun.recv().unwrap();
+    drop(group);
+    assert_eq!(ctx.err(), None, "there is a clone");
+    drop(clone);
+    assert_eq!(ctx.err(), None, "a goroutine runs");
+    drop(end);
+    assert!(ctx.done().recv_timeout(WATCHDOG).is_err());
+    assert_eq!(ctx.err(), Some(ContextError::Canceled));
+    // Of one without goroutines it is the drop itself.
+    let (group, ctx) = ErrGroup::<Failure>::with_context(&Context::background());
+    drop(group);
+    assert_eq!(ctx.err(), Some(ContextError::Canceled));
+}
+
+#[test]
 fn an_error_ends_those_that_watch_the_context() {
     let (group, ctx) = ErrGroup::with_context(&Context::background());
     let meet = Arc::new(Barrier::new(9));
@@ -96,6 +121,30 @@ fn an_error_ends_those_that_watch_the_context() {
     });
     assert_eq!(group.wait(), Err(Failure("first")));
     assert_eq!(ctx.cause().unwrap().downcast_ref(), Some(&Failure("first")));
+}
+
+#[test]
+fn the_context_is_done_for_all_who_have_waited() {
+    for _ in 0..2_000 {
+        let (group, ctx) = ErrGroup::<Failure>::with_context(&Context::background());
+        let end = Arc::new(Barrier::new(2));
+        let runs = end.clone();
+        group.go(move || {
+            runs.wait();
+            Ok(())
+        });
+        let waits: Vec<_> = (0..8)
+            .map(|_| {
+                let (group, ctx) = (group.clone(), ctx.clone());
+                goweft::spawn(move || (group.wait(), ctx.err()))
+            })
+            .collect();
+        end.wait();
+        for wait in waits {
+            let (result, ended) = wait.join().unwrap();
+            assert_eq!((result, ended), (Ok(()), Some(ContextError::Canceled)));
+        }
+    }
 }
 
 #[test]
@@ -146,8 +195,11 @@ fn try_go_starts_what_there_is_room_for() {
     assert_eq!(group.wait(), Ok(()));
     group.set_limit(0);
     assert!(!group.try_go(work()));
-    group.set_limit(usize::MAX);
-    assert!(group.try_go(|| Ok(())));
+    // More than a semaphore counts is no limit either.
+    for none in [usize::MAX, usize::MAX - 1, usize::MAX / 2 + 1] {
+        group.set_limit(none);
+        assert!(group.try_go(|| Ok(())));
+    }
     assert_eq!(group.wait(), Ok(()));
 }
 
@@ -227,8 +279,9 @@ fn an_error_that_panics_when_it_is_cloned_is_no_success() {
 #[test]
 fn acquire_ctx_gives_up_when_the_context_is_done() {
     let sem = Semaphore::new(2);
-    let (ctx, _cancel) = Context::background().with_timeout(SOON);
+    let (ctx, _cancel) = Context::background().with_timeout(WATCHDOG);
     let both = sem.acquire_ctx(&ctx, 2).unwrap();
+    let (ctx, _cancel) = ctx.with_timeout(SOON);
     let start = Instant::now();
     assert_eq!(
         sem.acquire_ctx(&ctx, 1).err(),
@@ -243,6 +296,25 @@ fn acquire_ctx_gives_up_when_the_context_is_done() {
     );
     assert_eq!(sem.available_permits(), 2);
     assert!(sem.acquire_ctx(&Context::background(), 2).is_ok());
+}
+
+#[test]
+fn acquire_owned_ctx_keeps_the_semaphore_alive_and_gives_up_alike() {
+    let sem = Arc::new(Semaphore::new(1));
+    let (ctx, cancel) = Context::background().with_cancel();
+    let permit = sem.acquire_owned_ctx(&ctx, 1).unwrap();
+    assert_eq!((permit.permits(), Arc::strong_count(&sem)), (1, 2));
+    let (s, c) = (sem.clone(), ctx.clone());
+    let waiting = goweft::spawn(move || s.acquire_owned_ctx(&c, 1).err());
+    cancel();
+    assert_eq!(waiting.join().unwrap(), Some(ContextError::Canceled));
+    goweft::spawn(move || drop(permit)).join().unwrap();
+    // Done, even though there is one.
+    let late = sem.acquire_owned_ctx(&ctx, 1).err();
+    assert_eq!(late, Some(ContextError::Canceled));
+    let found = sem.acquire_owned_ctx(&Context::background(), 1).unwrap();
+    found.forget();
+    assert_eq!((sem.available_permits(), Arc::strong_count(&sem)), (0, 1));
 }
 
 // Go's x/sync semaphore_test.go TestWeightedDoesntBlockIfTooBig.

@@ -128,6 +128,34 @@ fn tries_and_deadlines_give_up() {
     assert!(lock.try_write_for(SOON).is_some());
 }
 
+/// Readers that were many without a writer do not count any more, and a writer has to look for
+/// them: before it keeps others out.
+#[test]
+fn a_reader_is_not_turned_away_by_one_that_tries_to_write() {
+    let lock = RwLock::new(());
+    goweft::run(|| (0..10_000).for_each(|_| drop(lock.read())));
+    let (held, enough) = (Barrier::new(2), AtomicBool::new(false));
+    let (lock, held, enough) = (&lock, &held, &enough);
+    goweft::scope(|s| {
+        let reader = s.spawn(move || {
+            let _guard = lock.read();
+            held.wait();
+            let turned_away = (0..200_000).filter(|_| lock.try_read().is_none()).count();
+            enough.store(true, Ordering::Release);
+            turned_away
+        });
+        held.wait();
+        let mut tries = 0;
+        while !enough.load(Ordering::Acquire) {
+            assert!(lock.try_write().is_none() || enough.load(Ordering::Acquire));
+            tries += 1;
+        }
+        let turned_away = reader.join().unwrap();
+        assert_eq!(turned_away, 0, "in {tries} tries to write");
+    });
+    assert!(lock.try_write().is_some());
+}
+
 #[test]
 fn a_guard_that_was_forgotten_keeps_writers_out_of_its_own_lock_only() {
     goweft::run(|| {

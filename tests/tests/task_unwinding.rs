@@ -2,8 +2,8 @@
 
 use goweft::{runtime, spawn, task};
 use std::panic::{catch_unwind, resume_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 struct OnDrop<F: FnMut()>(F);
@@ -14,8 +14,23 @@ impl<F: FnMut()> Drop for OnDrop<F> {
     }
 }
 
+/// No other test of this program has goroutines until this is dropped.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `f` with one processor, which no other test has a part of.
+fn on_one_processor(f: impl FnOnce()) {
+    let _alone = alone();
+    let before = runtime::set_maxprocs(1);
+    f();
+    runtime::set_maxprocs(before);
+}
+
 #[test]
 fn a_drop_that_sleeps_while_unwinding_parks_with_its_thread() {
+    let _alone = alone();
     let h = spawn(|| {
         let before = std::thread::current().id();
         let _guard = OnDrop(move || {
@@ -36,23 +51,51 @@ fn a_drop_that_sleeps_while_unwinding_parks_with_its_thread() {
 
 #[test]
 fn while_one_unwinds_and_waits_the_others_on_its_processor_run_unpanicked() {
-    let before = runtime::set_maxprocs(1);
-    let unwinding = spawn(|| {
-        let _guard = OnDrop(task::park);
-        resume_unwind(Box::new(0u8));
+    on_one_processor(|| {
+        let unwinding = spawn(|| {
+            let _guard = OnDrop(task::park);
+            resume_unwind(Box::new(0u8));
+        });
+        let t = unwinding.task().clone();
+        for _ in 0..100 {
+            assert!(!spawn(std::thread::panicking).join().unwrap());
+        }
+        assert!(!unwinding.is_finished());
+        t.unpark();
+        assert!(unwinding.join().is_err());
     });
-    let t = unwinding.task().clone();
-    for _ in 0..100 {
-        assert!(!spawn(std::thread::panicking).join().unwrap());
-    }
-    assert!(!unwinding.is_finished());
-    t.unpark();
-    assert!(unwinding.join().is_err());
-    runtime::set_maxprocs(before);
+}
+
+#[test]
+fn one_that_yields_while_it_unwinds_lets_the_others_go() {
+    on_one_processor(|| {
+        let yields = Arc::new(AtomicUsize::new(0));
+        let count = yields.clone();
+        let unwinding = spawn(move || {
+            let has_run = Arc::new(AtomicBool::new(false));
+            let flag = has_run.clone();
+            let _guard = OnDrop(move || {
+                while !flag.load(Ordering::Relaxed) {
+                    task::yield_now();
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            // There is a second thread, that can come for the processor.
+            let (up, is_up) = std::sync::mpsc::channel();
+            spawn(move || up.send(()));
+            goweft::blocking(|| is_up.recv().unwrap());
+            spawn(move || has_run.store(true, Ordering::Relaxed));
+            resume_unwind(Box::new(0u8));
+        });
+        assert!(unwinding.join().is_err());
+        let yields = yields.load(Ordering::Relaxed);
+        assert!(yields < 100, "{yields} yields, and nobody else ran");
+    });
 }
 
 #[test]
 fn a_thousand_unwind_at_once_and_each_waits_and_recovers_in_its_drops() {
+    let _alone = alone();
     let done = Arc::new(AtomicUsize::new(0));
     let handles: Vec<_> = (0..1_000usize)
         .map(|i| {
@@ -85,6 +128,7 @@ fn a_thousand_unwind_at_once_and_each_waits_and_recovers_in_its_drops() {
 
 #[test]
 fn a_scope_inside_a_drop_joins_while_unwinding() {
+    let _alone = alone();
     let h = spawn(|| {
         let _guard = OnDrop(|| {
             let mut n = [0; 4];

@@ -3,6 +3,7 @@
 use goweft::channel::{self, TryRecvError};
 use goweft::select;
 use goweft::time::{self, Ticker, Timer};
+use goweft_tests::scenario;
 use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,15 +42,16 @@ fn sleeping_is_never_short() {
     time::sleep_until(Instant::now() - MS);
 }
 
-// TestAfterQueuing: they fire in the order of their deadlines. (A machine that stalls for
-// longer than the slots are apart may mix them: as Go's, it may try again.)
+// TestAfterQueuing: they fire in the order of their deadlines. (A machine that stalls for longer
+// than the slots are apart may mix them: as Go's, it may try again, and they are twice as far apart
+// then.)
 #[goweft::test]
 fn timers_fire_in_order() {
-    let in_order = || {
+    let in_order = |apart: Duration| {
         let (tx, rx) = channel::unbounded();
         for slot in [5u32, 3, 6, 2, 4, 1, 8, 7, 0] {
             let tx = tx.clone();
-            let timer = channel::after(10 * MS + 10 * MS * slot);
+            let timer = channel::after(apart * (1 + slot));
             goweft::go!(move || {
                 timer.recv().unwrap();
                 tx.send(slot).unwrap();
@@ -60,7 +62,7 @@ fn timers_fire_in_order() {
         assert_eq!(fired.len(), 9);
         fired.is_sorted()
     };
-    assert!((0..10).any(|_| in_order()));
+    assert!((0..7).any(|n| in_order(10 * MS * 2_u32.pow(n))));
 }
 
 // TestAfterTimes: a late receive sees the time at which it was due.
@@ -122,6 +124,66 @@ fn a_parked_receiver_follows_a_reset() {
     assert!(selected >= plain);
 }
 
+/// As in Go, where setting a timer wakes nobody who waits.
+#[goweft::test]
+fn whoever_waits_in_a_select_can_be_met_when_its_timer_was_set() {
+    let idle = Arc::new(Timer::new(HOUR));
+    let (tx, rx) = channel::bounded(0);
+    let timer = idle.clone();
+    let receiver = goweft::spawn(move || {
+        loop {
+            select! {
+                recv(rx) -> got => match got {
+                    Ok(n) => assert!(n < 100),
+                    Err(_) => return,
+                },
+                recv(timer.channel()) -> _ => unreachable!("it is far away"),
+            }
+        }
+    });
+    for n in 0..100 {
+        // It waits in the select.
+        let mut select = channel::Select::new();
+        select.send(&tx);
+        select.ready();
+        match n % 4 {
+            0 => assert!(idle.reset(2 * HOUR)),
+            1 => assert!(idle.reset(HOUR)),
+            2 => assert!(idle.stop()),
+            _ => assert!(!idle.reset(HOUR)),
+        }
+        assert_eq!(tx.try_send(n), Ok(()));
+    }
+    drop(tx);
+    receiver.join().unwrap();
+}
+
+#[test]
+fn whoever_waits_in_a_select_keeps_its_place_when_its_timer_was_set() {
+    let ran = scenario::run(env!("CARGO_BIN_EXE_scenario"), "keeps_its_place", &[]);
+    assert!(ran.status.success(), "{ran:?}");
+}
+
+#[test]
+fn nothing_comes_from_a_closed_timer_but_a_tick_that_was_due() {
+    let ticker = Ticker::new(MS);
+    thread::sleep(3 * MS);
+    assert!(ticker.channel().close());
+    assert!(ticker.channel().recv().is_ok());
+    for _ in 0..3 {
+        assert!(ticker.channel().recv().is_err());
+        thread::sleep(2 * MS);
+    }
+    assert!(!ticker.reset(MS));
+    thread::sleep(3 * MS);
+    assert!(ticker.channel().recv().is_err());
+
+    let timer = Timer::new(HOUR);
+    assert!(timer.channel().close());
+    assert!(!timer.reset(Duration::ZERO));
+    assert_eq!(timer.channel().try_recv(), Err(TryRecvError::Disconnected));
+}
+
 #[test]
 fn a_stopped_timer_never_fires_for_a_parked_receiver() {
     let timer = Arc::new(Timer::new(10 * MS));
@@ -134,7 +196,7 @@ fn a_stopped_timer_never_fires_for_a_parked_receiver() {
     assert_eq!(receiver.join().unwrap(), stopped);
 }
 
-// TestTicker: the period is kept.
+// TestTicker, TestTick, TestAfterTick: the period is kept.
 #[test]
 fn a_ticker_keeps_its_phase() {
     let ticker = Ticker::new(2 * MS);
@@ -411,6 +473,7 @@ fn zero_is_due_at_once_however_often() {
     });
 }
 
+// TestOverflowSleep, TestIssue5745: a time beyond all clocks.
 #[goweft::test]
 fn centuries_never_come_and_can_be_stopped() {
     for far in [CENTURIES, Duration::MAX, Duration::from_nanos(u64::MAX)] {
@@ -536,4 +599,13 @@ fn a_tick_that_is_given_back_can_be_received_unless_a_later_one_was() {
     let third = ticker.channel().recv().unwrap();
     drop(second);
     assert!(ticker.channel().recv().unwrap() > third && third >= first + 2 * MS);
+
+    // One who has heard that there are no more is not given one.
+    let mut select = channel::Select::new();
+    select.recv(ticker.channel());
+    let last = select.select();
+    assert!(ticker.channel().close());
+    while ticker.channel().recv().is_ok() {}
+    drop(last);
+    assert!(ticker.channel().recv().is_err());
 }

@@ -23,14 +23,16 @@ use std::time::Duration;
 /// Long enough to be sure; never waited for when all is well.
 pub const WATCHDOG: Duration = Duration::from_secs(120);
 
-/// Rounds of each race with each number of processors: 100,000. A tenth of it where each
-/// takes ten times as long.
+/// Rounds of each race with each number of processors: 100,000 in a soak, and otherwise with all
+/// three together. A tenth of it where each takes ten times as long, and with corosensei's
+/// switches, on which who comes first does not depend.
 pub fn rounds() -> u64 {
-    if sys::is_instrumented() {
-        10_000
+    let rounds = if sys::is_instrumented() || cfg!(feature = "corosensei") {
+        10_000_u64
     } else {
         100_000
-    }
+    };
+    rounds.div_ceil(if pressure::is_soak() { 1 } else { 3 })
 }
 
 /// A cheap source of different delays.
@@ -151,27 +153,28 @@ impl<T: Send + Sync + 'static> Pair<T> {
     /// When one of the four does. Ends the process when somebody waits for ever.
     pub fn race(&self, what: &'static str) {
         // Threads are started for each row.
-        self.race_in_rows(what, 500);
+        self.race_in_rows(what, 500, 1);
     }
 
-    /// The same for subjects that have descriptors: few of a pair at a time, for they are few.
+    /// One round in `part` only, but all of them in a soak: for a race that goes the ways of
+    /// another, or takes long. Few subjects at a time, as they may have descriptors.
     ///
     /// # Panics
     /// As [`race`](Self::race).
-    pub fn race_of_descriptors(&self, what: &'static str) {
-        self.race_in_rows(what, 16);
+    pub fn race_one_in(&self, part: u64, what: &'static str) {
+        self.race_in_rows(what, 16, part);
     }
 
-    fn race_in_rows(&self, what: &'static str, row: u64) {
+    fn race_in_rows(&self, what: &'static str, row: u64, part: u64) {
         with_1_2_and_8_processors(|| {
             for way in [Way::Goroutines, Way::Threads, Way::Timers] {
-                watched(what, || self.lanes(way, row));
+                watched(what, || self.lanes(way, row, part));
             }
         });
     }
 
     /// Several pairs at the same time, so that they get into each other's way.
-    fn lanes(&self, way: Way, row: u64) {
+    fn lanes(&self, way: Way, row: u64, part: u64) {
         let (lanes, percent) = match way {
             Way::Goroutines => (3, 45),
             // Who waits for a thread waits ten times as long.
@@ -181,7 +184,7 @@ impl<T: Send + Sync + 'static> Pair<T> {
         };
         let rounds = match pressure::is_soak() {
             true => rounds(),
-            false => (rounds() * percent).div_ceil(100),
+            false => (rounds() * percent).div_ceil(100 * part),
         };
         goweft::scope(|s| {
             for lane in 0..lanes {

@@ -40,6 +40,7 @@ fn chain(root: &Context, n: usize) -> Vec<(Context, CancelFunc)> {
     all
 }
 
+// Go's context TestLayersCancel: layers of contexts and values, cancelled at several places.
 #[goweft::test]
 fn ten_thousand_layers_are_cancelled_from_root_and_leaf_at_once() {
     for round in 0..20 {
@@ -95,6 +96,7 @@ fn deep_trees_are_dropped_without_recursion() {
     ended.unwrap().join().unwrap();
 }
 
+// Go's context TestInterlockedCancels: a child is cancelled while its parent is.
 #[test]
 fn siblings_come_and_go_while_their_parent_is_cancelled() {
     for _ in 0..200 {
@@ -127,6 +129,7 @@ fn siblings_come_and_go_while_their_parent_is_cancelled() {
     }
 }
 
+// Go's context TestSimultaneousCancels: all in a tree, at once.
 #[test]
 fn everybody_returns_to_a_tree_that_is_done() {
     // Many cancel at many places; each looks at what is below its own.
@@ -216,7 +219,7 @@ fn race_of_stop(round: u64) {
     assert_eq!(rx.recv_timeout(WATCHDOG).is_ok(), !stopped);
 }
 
-/// Two who cancel with different causes, and those who see one of them.
+/// Go's context TestCauseRace: two who cancel with different causes, and those who see one of them.
 fn race_of_causes(_round: u64) {
     let (parent, cancel_parent) = Context::background().with_cancel_cause();
     let (child, cancel_child) = parent.with_cancel_cause();

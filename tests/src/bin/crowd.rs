@@ -3,8 +3,9 @@
 
 use goweft::{Config, blocking, runtime, spawn};
 use goweft_tests::pressure::{Hogs, SLICE, run_beside, wait_until};
-use goweft_tests::sys::is_emulated;
+use goweft_tests::sys::{StderrTap, is_emulated};
 use std::hint::spin_loop;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Instant;
@@ -76,7 +77,8 @@ fn begin_at_once(n: usize) {
     eprintln!("all have ended after {:?}", started.elapsed());
 }
 
-/// Those that have begun take turns, and no more than that begin: until nobody new has in five rounds.
+/// Those that have begun take turns, and no more than that begin: until nobody new has in five
+/// rounds.
 fn take_turns(hogs: &Hogs, most: usize) {
     wait_until("hogs have begun", || hogs.begun() > 2);
     let mut rounds = 0;
@@ -145,17 +147,41 @@ fn refused() {
         libc::getuid()
     };
     set_limit(threads_of_user(uid) + ROOM);
-    start(2, 10_000);
-    let hogs = Hogs::launch(MANY);
     // An emulator's first thread stays another user's, and so do those that it makes.
     let most = if is_emulated() {
         MANY - 1
     } else {
         ROOM as usize
     };
+    refused_until(most, || set_limit(u64::MAX));
+}
+
+/// The same by a group of processes that may have so many threads: the one in the folder
+/// `CROWD_GROUP`, which this one enters.
+fn refused_by_group() {
+    const MOST: usize = 12;
+    let group = PathBuf::from(std::env::var_os("CROWD_GROUP").unwrap());
+    let set = |file: &str, value: &str| std::fs::write(group.join(file), value);
+    if let Err(e) = set("cgroup.procs", "0") {
+        return println!("left out: the group cannot be entered: {e}");
+    }
+    set("pids.max", &MOST.to_string()).unwrap();
+    refused_until(MOST, || set("pids.max", "max").unwrap());
+}
+
+/// While the system refuses threads those that there are, `most` or fewer, take turns; when it has
+/// been had to `allow` more, the others begin.
+fn refused_until(most: usize, allow: impl FnOnce()) {
+    let mut told = StderrTap::begin();
+    start(2, 10_000);
+    let hogs = Hogs::launch(MANY);
+    // Not before somebody was refused: a machine that is busy makes threads slowly.
+    let refusal = told.line();
+    drop(told);
+    eprintln!("{refusal}");
     take_turns(&hogs, most);
     println!("{} of {MANY} had begun", hogs.begun());
-    set_limit(u64::MAX);
+    allow();
     wait_until("threads are asked for again", || hogs.begun() == MANY);
     println!("then all");
     drop(hogs);
@@ -170,6 +196,7 @@ fn main() {
         }
         "capped" => capped(),
         "refused" => refused(),
+        "refused_by_group" => refused_by_group(),
         role => panic!("no role {role:?}"),
     }
     assert_eq!(runtime::metrics().rescues, 0);

@@ -5,18 +5,22 @@
 //! a program learns of these are defined here, and so stand before libc's own; without
 //! the variables they do what libc's do.
 
-use goweft::{Config, run, runtime, spawn, task};
+use goweft::{Config, JoinHandle, run, runtime, spawn, task};
+use goweft_tests::pressure::{taken, wait_until};
+use goweft_tests::sys::gettid;
 use std::ffi::{CStr, c_char, c_int};
 use std::fs;
 use std::hint::spin_loop;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 /// CPUs of the fake machine; 0: it is the real one.
 static CPUS: AtomicUsize = AtomicUsize::new(0);
+/// How often CPUs were asked for.
+static LOOKS: AtomicU64 = AtomicU64::new(0);
 /// The folder that stands for `/proc/self`.
 static PROC: OnceLock<PathBuf> = OnceLock::new();
 
@@ -29,6 +33,7 @@ pub unsafe extern "C" fn sched_getaffinity(tid: c_int, size: usize, mask: *mut u
         mask.write_bytes(0, size);
         std::slice::from_raw_parts_mut(mask, size)
     };
+    LOOKS.fetch_add(1, Ordering::Relaxed);
     let cpus = CPUS.load(Ordering::Relaxed);
     for cpu in 0..cpus {
         bytes[cpu / 8] |= 1 << (cpu % 8);
@@ -136,9 +141,12 @@ fn heeded_by_code() {
     report();
 }
 
-/// Everything changes while a goroutine is busy. Starts with 8 CPUs and no quota.
+/// Everything changes while a goroutine is busy, and is looked at once a second at most. Starts
+/// with 8 CPUs and no quota.
 fn follow() {
+    let begin = Instant::now();
     run(|| {
+        let looks = LOOKS.load(Ordering::Relaxed);
         assert_eq!((runtime::maxprocs(), runtime::num_cpu()), (8, 8));
         set_quota("350000 100000\n");
         wait_for(4, "the quota came");
@@ -159,6 +167,9 @@ fn follow() {
         wait_for(8, "all is given back");
         all_run_at_once();
         assert_eq!(runtime::num_cpu(), 8);
+        let looks = LOOKS.load(Ordering::Relaxed) - looks;
+        let time = begin.elapsed();
+        assert!((6..=time.as_secs()).contains(&looks), "{looks} in {time:?}");
     });
     println!("followed");
 }
@@ -225,12 +236,17 @@ fn changed_while_idle() {
 
 /// The CPUs that this thread may run on, really.
 fn allowed() -> Vec<usize> {
+    allowed_for(0)
+}
+
+/// The same of the thread `tid`; 0 is this one.
+fn allowed_for(tid: c_int) -> Vec<usize> {
     // SAFETY: all zero is a valid set, and it is as large as we say.
     unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         let size = size_of_val(&set);
         assert_eq!(
-            sched_getaffinity(0, size, (&raw mut set).cast()),
+            sched_getaffinity(tid, size, (&raw mut set).cast()),
             0,
             "the kernel tells"
         );
@@ -291,10 +307,55 @@ fn pinned_to_one() {
     println!("pinned");
 }
 
-/// How often the runtime has taken a processor from a thread.
-fn processors_taken() -> u64 {
-    let m = runtime::metrics();
-    m.taken_from_blocked + m.taken_from_computing
+/// A goroutine that blocks, in a call of which goweft knows nothing, and what it returns then. When
+/// this returns, its thread may run anywhere: its processor was taken.
+fn robbed<T: Send + 'static>(
+    cpu: usize,
+    all: &[usize],
+    afterwards: impl FnOnce() -> T + Send + 'static,
+) -> (mpsc::Sender<()>, JoinHandle<T>) {
+    let (hold, release) = mpsc::channel();
+    let (tell, told) = mpsc::channel();
+    let h = spawn(move || {
+        assert_eq!(pinned_to(), cpu);
+        tell.send(gettid()).unwrap();
+        release.recv().unwrap_err();
+        afterwards()
+    });
+    let tid = told.recv().unwrap();
+    wait_until("it may run anywhere", || allowed_for(tid) == all);
+    (hold, h)
+}
+
+/// Who blocks may run anywhere, though nobody has said that it would. With a processor it is back
+/// on that CPU, whether it comes for one or is given one while it computes. (Where there is one CPU
+/// only, none of this can be seen.)
+fn pinned_around_thefts() {
+    let all = allowed();
+    let cpu = *all.last().unwrap();
+    Config::new().affinity(&[cpu]).install().unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    let other = spawn(move || {
+        while !stopped.load(Ordering::Relaxed) {
+            task::yield_now();
+        }
+    });
+    let (hold, h) = robbed(cpu, &all, pinned_to);
+    drop(hold);
+    assert_eq!(h.join().unwrap(), cpu);
+    stop.store(true, Ordering::Relaxed);
+    other.join().unwrap();
+    // Now nobody else wants the processor.
+    let (hold, h) = robbed(cpu, &all, move || {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while allowed() != [cpu] {
+            assert!(Instant::now() < deadline, "it was given no processor");
+        }
+    });
+    drop(hold);
+    h.join().unwrap();
+    println!("pinned");
 }
 
 /// Two processors on each CPU: each is where the list says, whichever thread has it.
@@ -307,7 +368,7 @@ fn pinned_in_turn() {
     let mut rounds = 0;
     while rounds < 20 {
         assert!(Instant::now() < deadline, "only {rounds} rounds");
-        let taken_before = processors_taken();
+        let taken_before = taken();
         // Each on a processor of its own, because none goes on before all are there.
         let here = Arc::new(AtomicUsize::new(0));
         let meet = |_| {
@@ -324,7 +385,7 @@ fn pinned_in_turn() {
         let seen: Vec<_> = handles.into_iter().map(|h| h.join().unwrap()).collect();
         // One that lost its processor while it waited may run anywhere, and when it
         // is given another one, two have been on that.
-        if processors_taken() == taken_before && seen.iter().all(|cpus| cpus.len() == 1) {
+        if taken() == taken_before && seen.iter().all(|cpus| cpus.len() == 1) {
             let mut seen = seen.concat();
             seen.sort_unstable();
             assert_eq!(seen, expected);
@@ -364,6 +425,7 @@ fn main() {
         "affinity_errors" => affinity_errors(),
         "pinned_to_one" => pinned_to_one(),
         "pinned_in_turn" => pinned_in_turn(),
+        "pinned_around_thefts" => pinned_around_thefts(),
         role => panic!("no role {role:?}"),
     }
 }

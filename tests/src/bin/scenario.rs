@@ -1,10 +1,15 @@
 //! Small programs for tests that need a process of their own: `scenario ROLE`.
 
-use goweft::{Builder, Config, ConfigError, PanicPolicy, go, run, runtime, spawn, task};
+use goweft::time::Timer;
+use goweft::{Builder, Config, ConfigError, Migration, PanicPolicy};
+use goweft::{channel, go, run, runtime, select, spawn, task};
+use goweft_tests::pressure::{self, Hogs, WATCHDOG, wait_until};
 use std::hint::black_box;
+use std::io::{Read, Write};
 use std::panic::{self, catch_unwind, panic_any};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Says that it was dropped.
 struct Told(&'static str);
@@ -67,7 +72,7 @@ mod result_main {
 
 fn thread_panics() {
     run(|| ());
-    let t = std::thread::Builder::new()
+    let t = thread::Builder::new()
         .name("plain".into())
         .spawn(|| panic!("std's own"))
         .unwrap();
@@ -90,6 +95,16 @@ mod policy_abort {
             panic!("fatal");
         });
         let _ = h.join();
+        println!("not reached");
+    }
+}
+
+mod policy_abort_wait_group {
+    #[goweft::main(panic = Abort)]
+    pub(super) fn main() {
+        let wg = goweft::sync::WaitGroup::new();
+        wg.go(|| panic!("fatal"));
+        wg.wait();
         println!("not reached");
     }
 }
@@ -225,7 +240,7 @@ fn exit_run() {
 }
 
 fn exit_run_on_a_thread() {
-    let t = std::thread::spawn(|| run(|| task::exit()));
+    let t = thread::spawn(|| run(|| task::exit()));
     let payload = t.join().unwrap_err();
     println!("{}", payload.downcast_ref::<&str>().unwrap());
     // In a goroutine it goes on to the goroutine that called `run`.
@@ -294,6 +309,60 @@ fn settings_by_code() {
     println!("maxprocs {}", runtime::maxprocs());
 }
 
+/// Whether a goroutine whose thread is in use goes on on another one (`moves`), or stays.
+fn migrates(config: Config, moves: bool) {
+    config.maxprocs(1).install().unwrap();
+    let deadline = Instant::now() + WATCHDOG;
+    // Again and again: the machine may be so busy that the two do not meet on a thread.
+    loop {
+        assert!(Instant::now() < deadline, "no two on one thread");
+        let (wake, woken) = channel::bounded::<()>(1);
+        let (hold, release) = mpsc::channel::<()>();
+        let (tell, told) = mpsc::channel();
+        let h = spawn(move || {
+            let before = thread::current().id();
+            let told_too = tell.clone();
+            go!(move || goweft::blocking(|| {
+                told_too.send(thread::current().id()).unwrap();
+                release.recv().unwrap_err();
+            }));
+            tell.send(before).unwrap();
+            woken.recv().unwrap();
+            (before, thread::current().id())
+        });
+        // From here on that thread is in use.
+        let met = told.recv().unwrap() == told.recv().unwrap();
+        wake.send(()).unwrap();
+        if !met {
+            drop(hold);
+            h.join().unwrap();
+            continue;
+        }
+        if moves {
+            wait_until("it goes on", || h.is_finished());
+        } else {
+            // One that came later, and gives way often, has all the time that the other would need.
+            spawn(|| (0..130).for_each(|_| task::yield_now()))
+                .join()
+                .unwrap();
+            assert!(!h.is_finished(), "it went on elsewhere");
+        }
+        drop(hold);
+        let (before, after) = h.join().unwrap();
+        assert_eq!(before != after, moves);
+        return println!("{}", if moves { "moves" } else { "stays" });
+    }
+}
+
+/// Somebody who computes is stopped.
+fn preempts() {
+    pressure::start(1);
+    let hogs = Hogs::start(2);
+    wait_until("a thread is stopped", || pressure::preemptions() > 0);
+    drop(hogs);
+    println!("stopped");
+}
+
 #[inline(never)]
 fn address() -> usize {
     let here = 0u8;
@@ -355,17 +424,66 @@ fn bad_local() {
     println!("joined {}", h.unwrap().join().unwrap());
 }
 
+/// Beside one that computes, with a slice that never ends.
+fn endless_slice() {
+    let config = Config::new().maxprocs(1).time_slice(Duration::MAX);
+    config.install().unwrap();
+    let hogs = Hogs::start(1);
+    let sleeper = spawn(|| (0..20).for_each(|_| task::sleep(Duration::from_millis(1))));
+    sleeper.join().unwrap();
+    println!("it slept");
+    drop(hogs);
+}
+
+/// Until processors were taken often; then it tells on stderr how many lines each wrote.
 fn println_storm() {
-    let slice = Duration::from_micros(200);
-    Config::new()
-        .maxprocs(2)
-        .time_slice(slice)
-        .install()
-        .unwrap();
+    let procs = std::env::args().nth(2).expect("how many processors");
+    pressure::start(procs.parse().unwrap());
+    let deadline = Instant::now() + pressure::WATCHDOG;
     let hogs: Vec<_> = (0..8)
-        .map(|who| spawn(move || (0..5_000).for_each(|n| println!("{who}: {n}"))))
+        .map(|who| {
+            spawn(move || {
+                let mut n = 0;
+                while n < 2_500 || pressure::taken() < 100 {
+                    assert!(Instant::now() < deadline, "{:?}", runtime::metrics());
+                    // Without a call into goweft in between.
+                    (n..n + 500).for_each(|n| println!("{who}: {n}"));
+                    n += 500;
+                }
+                n
+            })
+        })
         .collect();
-    hogs.into_iter().for_each(|h| h.join().unwrap());
+    let printed: Vec<_> = hogs.into_iter().map(|h| h.join().unwrap()).collect();
+    let m = runtime::metrics();
+    eprintln!("{printed:?}");
+    eprintln!(
+        "{} stopped, {} processors taken",
+        m.preemptions,
+        pressure::taken()
+    );
+    assert_eq!(m.rescues, 0);
+}
+
+/// A goroutine that has its thread for itself, and there may be no other.
+fn locked_alone() {
+    let config = Config::new().maxprocs(2).max_threads(1);
+    config.install().unwrap();
+    let (mut reader, mut writer) = goweft::io::pipe().unwrap();
+    let (slept, has_slept) = mpsc::channel();
+    let alone = spawn(move || {
+        let _locked = task::lock_os_thread();
+        task::sleep(Duration::from_millis(1));
+        println!("it slept");
+        slept.send(()).unwrap();
+        reader.read_exact(&mut [0]).unwrap();
+        println!("it read");
+    });
+    has_slept.recv_timeout(WATCHDOG).unwrap();
+    wait_until("it waits", || runtime::metrics().idle_procs == 2);
+    writer.write_all(&[1]).unwrap();
+    wait_until("it ends", || alone.is_finished());
+    alone.join().unwrap();
 }
 
 /// More threads end than there may be at once.
@@ -375,11 +493,127 @@ fn locked_ends() {
     for _ in 0..500 {
         let h = spawn(|| {
             std::mem::forget(task::lock_os_thread());
-            std::thread::current().id()
+            thread::current().id()
         });
         threads.insert(h.join().unwrap());
     }
     println!("{} threads have ended", threads.len());
+}
+
+/// Calls `begin`, and returns when a goroutine has parked since: in a process where only one that
+/// it begins does.
+fn parked<T>(begin: impl FnOnce() -> T) -> T {
+    let before = runtime::metrics().parks;
+    let begun = begin();
+    wait_until("it has parked", || runtime::metrics().parks > before);
+    begun
+}
+
+/// Who waits at a channel is served first come, first served.
+fn in_order() {
+    for cap in [0, 1, 3] {
+        let (tx, rx) = channel::bounded(cap);
+        (0..cap).for_each(|i| tx.send(i).unwrap());
+        let send = |i| {
+            parked(|| {
+                let tx = tx.clone();
+                spawn(move || tx.send(i).unwrap())
+            })
+        };
+        let senders: Vec<_> = (cap..cap + 20).map(send).collect();
+        (0..cap + 20).for_each(|i| assert_eq!(rx.recv(), Ok(i)));
+        senders.into_iter().for_each(|h| h.join().unwrap());
+
+        let (got, all) = channel::unbounded();
+        let receive = |i| {
+            parked(|| {
+                let (rx, got) = (rx.clone(), got.clone());
+                spawn(move || got.send((i, rx.recv().unwrap())).unwrap())
+            })
+        };
+        let receivers: Vec<_> = (0..20).map(receive).collect();
+        (0..20).for_each(|i| tx.send(i).unwrap());
+        receivers.into_iter().for_each(|h| h.join().unwrap());
+        let mut all: Vec<(usize, usize)> = all.try_iter().collect();
+        all.sort_unstable();
+        assert!(all.into_iter().eq((0..20).map(|i| (i, i))));
+    }
+}
+
+/// Whoever waits in a select keeps its place in the queue of a channel, also at the time for which
+/// its timer was set before.
+fn keeps_its_place() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    goweft_tests::in_time(Duration::from_millis(50), |soon| {
+        let begun = Instant::now();
+        let timer = Arc::new(Timer::new(soon));
+        let (tx, rx) = channel::bounded(0);
+        let (told, who) = channel::unbounded();
+        let (alarm, own_rx, own_told) = (timer.clone(), rx.clone(), told.clone());
+        let first = parked(|| {
+            spawn(move || {
+                let name = select! {
+                    recv(own_rx) -> _ => "first",
+                    recv(alarm.channel()) -> _ => "too late",
+                };
+                own_told.send(name).unwrap();
+            })
+        });
+        let second = parked(|| {
+            spawn(move || {
+                let _ = rx.recv();
+                told.send("second").unwrap();
+            })
+        });
+        let before = runtime::metrics().parks;
+        // Before it looks at the time: it may find that the first time has passed, and be about to
+        // look for the tick.
+        let in_time = timer.reset(HOUR) && begun.elapsed() < soon;
+        if in_time {
+            wait_until("it has parked again", || runtime::metrics().parks > before);
+            tx.send(()).unwrap();
+            assert_eq!(who.recv(), Ok("first"));
+        }
+        drop(tx);
+        assert!(first.join().is_ok() && second.join().is_ok());
+        in_time
+    });
+}
+
+/// A thread comes back from a call that blocks, while the only processor computes for another. In
+/// the meantime a timer has woken somebody who lives on that thread, and who does not wait for the
+/// slice's end.
+fn woken_at_home() {
+    const SLICE: Duration = Duration::from_secs(2);
+    Config::new()
+        .maxprocs(1)
+        .time_slice(SLICE)
+        .install()
+        .unwrap();
+    // Of some rounds, for the machine may be away in one.
+    let soon = (0..5).any(|_| {
+        let (here, is_here) = channel::bounded(1);
+        let (ran, has_run) = mpsc::channel();
+        let lives_here = Builder::new().pinned(true).spawn(move || {
+            here.send(thread::current().id()).unwrap();
+            task::sleep(Duration::from_millis(30));
+            ran.send(Instant::now()).unwrap();
+        });
+        let blocks = spawn(move || {
+            let home = is_here.recv().unwrap();
+            let same = thread::current().id() == home;
+            thread::sleep(Duration::from_millis(90));
+            (same, Instant::now())
+        });
+        // The processor is taken from that thread for this one.
+        let hog = Hogs::start(1);
+        let ran = has_run.recv_timeout(WATCHDOG).unwrap();
+        drop(hog);
+        let (same, back) = blocks.join().unwrap();
+        lives_here.unwrap().join().unwrap();
+        same && ran >= back && ran - back < SLICE / 4
+    });
+    println!("{}", if soon { "soon" } else { "late" });
 }
 
 fn main() {
@@ -394,6 +628,7 @@ fn main() {
         }
         "thread_panics" => thread_panics(),
         "policy_abort" => policy_abort::main(),
+        "policy_abort_wait_group" => policy_abort_wait_group::main(),
         "policy_abort_main" => policy_abort_main::main(),
         "hook_before" => hook_before(),
         "hook_after" => hook_after(),
@@ -410,12 +645,22 @@ fn main() {
         "config_main_bad" => config_main_bad::main(),
         "settings" => settings(),
         "settings_by_code" => settings_by_code(),
+        "moves" => migrates(Config::new(), true),
+        "stays" => migrates(Config::new(), false),
+        "moves_by_code" => migrates(Config::new().migration(Migration::Free), true),
+        "stays_by_code" => migrates(Config::new().migration(Migration::Pinned), false),
+        "preempts" => preempts(),
         "overflow" => overflow(),
         "overflow_unnamed" => overflow_unnamed(),
         "null_dereference" => null_dereference(),
         "bad_local" => bad_local(),
+        "endless_slice" => endless_slice(),
         "println_storm" => println_storm(),
+        "locked_alone" => locked_alone(),
         "locked_ends" => locked_ends(),
+        "in_order" => in_order(),
+        "woken_at_home" => woken_at_home(),
+        "keeps_its_place" => keeps_its_place(),
         role => panic!("no role {role:?}"),
     }
 }

@@ -145,6 +145,36 @@ fn the_drop_of_the_last_sender_comes_before_a_receive_that_finds_it() {
 }
 
 #[test]
+fn the_drop_of_the_last_receiver_comes_before_a_send_that_finds_it() {
+    for capacity in [Some(0), Some(1), None] {
+        both_ways(|| {
+            let letter = Arc::new(Letter::default());
+            let theirs = letter.clone();
+            let (pass, passed) = channel::bounded::<Sender<u8>>(0);
+            (
+                move || {
+                    for n in 0..DEAR_ROUNDS / 4 {
+                        let (tx, rx) = capacity.map_or_else(channel::unbounded, channel::bounded);
+                        pass.send(tx).unwrap();
+                        letter.write(n);
+                        drop(rx);
+                    }
+                },
+                move || {
+                    for n in 0..DEAR_ROUNDS / 4 {
+                        let tx = passed.recv().unwrap();
+                        while tx.send(0).is_ok() {
+                            task::yield_now();
+                        }
+                        theirs.expect(n);
+                    }
+                },
+            )
+        });
+    }
+}
+
+#[test]
 fn what_a_select_does_orders_as_the_operation_itself() {
     for capacity in [0, 1] {
         both_ways(|| {

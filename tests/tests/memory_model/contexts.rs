@@ -113,3 +113,32 @@ fn the_reset_of_a_timer_comes_before_the_tick_that_it_brings() {
         )
     });
 }
+
+#[test]
+fn the_reset_of_a_ticker_comes_before_the_tick_that_it_brings() {
+    both_ways(|| {
+        let shared = Arc::new((
+            time::Ticker::new(Duration::from_secs(3600)),
+            Letter::default(),
+        ));
+        let theirs = shared.clone();
+        let (tx, rx) = channel::bounded::<()>(0);
+        (
+            move || {
+                for n in 0..DEAR_ROUNDS / 4 {
+                    shared.1.write(n);
+                    shared.0.reset(Duration::from_nanos(1));
+                    rx.recv().unwrap();
+                }
+            },
+            move || {
+                for n in 0..DEAR_ROUNDS / 4 {
+                    theirs.0.channel().recv().unwrap();
+                    theirs.1.expect(n);
+                    assert!(theirs.0.stop());
+                    tx.send(()).unwrap();
+                }
+            },
+        )
+    });
+}

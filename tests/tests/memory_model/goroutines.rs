@@ -4,7 +4,10 @@ use crate::letter::Letter;
 use crate::sides::{DEAR_ROUNDS, ROUNDS, alone, both_ways};
 use goweft::channel;
 use goweft::task::{self, Task};
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Poll, Waker};
 
 #[test]
 fn a_spawn_comes_before_the_goroutine_and_its_end_before_the_join() {
@@ -74,6 +77,44 @@ fn an_unpark_comes_before_the_end_of_the_park_that_takes_it() {
                     theirs[0].expect(n);
                     theirs[1].write(n);
                     first.unpark();
+                }
+            },
+        )
+    });
+}
+
+/// A future that is ready when a relaxed word says so: of all that its sides do, the call of the
+/// waker is the one step that orders anything.
+#[test]
+fn a_wake_comes_before_the_poll_that_follows() {
+    both_ways(|| {
+        let shared = Arc::new((Letter::default(), AtomicU64::new(0)));
+        let theirs = shared.clone();
+        let (pass, passed) = channel::bounded::<Waker>(1);
+        (
+            move || {
+                for n in 1..=DEAR_ROUNDS {
+                    let mut polled = false;
+                    goweft::block_on(poll_fn(|cx| {
+                        if !polled {
+                            // Before the letter is written: who has the waker writes it.
+                            polled = true;
+                            pass.send(cx.waker().clone()).unwrap();
+                            return Poll::Pending;
+                        }
+                        // It is polled for nothing but the wake.
+                        assert_eq!(shared.1.load(Ordering::Relaxed), n);
+                        shared.0.expect(n);
+                        Poll::Ready(())
+                    }));
+                }
+            },
+            move || {
+                for n in 1..=DEAR_ROUNDS {
+                    let waker = passed.recv().unwrap();
+                    theirs.0.write(n);
+                    theirs.1.store(n, Ordering::Relaxed);
+                    waker.wake_by_ref();
                 }
             },
         )

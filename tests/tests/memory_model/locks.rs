@@ -1,8 +1,10 @@
 //! Locks, and what is built like one.
 
 use crate::letter::Letter;
-use crate::sides::{ROUNDS, both_ways};
-use goweft::sync::{Barrier, Condvar, Mutex, RwLock, Semaphore};
+use crate::sides::{DEAR_ROUNDS, ROUNDS, both_ways};
+use goweft::channel;
+use goweft::rate::{Limit, Limiter, Sometimes};
+use goweft::sync::{Barrier, Condvar, Mutex, RwLock, RwLockWriteGuard, Semaphore};
 use goweft::task;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -96,6 +98,41 @@ fn a_write_unlock_comes_before_the_next_lock_of_either_kind() {
     });
 }
 
+#[test]
+fn a_downgrade_comes_before_the_next_read_lock() {
+    both_ways(|| {
+        let shared = Arc::new((RwLock::new(0), Letter::default()));
+        shared.1.write(0);
+        let theirs = shared.clone();
+        let (tx, seen) = channel::unbounded();
+        (
+            move || {
+                for n in 1..=DEAR_ROUNDS / 4 {
+                    let mut last = shared.0.write();
+                    shared.1.write(n);
+                    *last = n;
+                    // Held until it was read, so that no unlock orders anything.
+                    let _last = RwLockWriteGuard::downgrade(last);
+                    assert_eq!(seen.recv(), Ok(n));
+                }
+            },
+            move || {
+                let mut before = 0;
+                while before < DEAR_ROUNDS / 4 {
+                    let last = theirs.0.read();
+                    theirs.1.expect(*last);
+                    if *last != before {
+                        before = *last;
+                        tx.send(before).unwrap();
+                    }
+                    drop(last);
+                    task::yield_now();
+                }
+            },
+        )
+    });
+}
+
 /// Also of readers that count nowhere, to which the lock goes over after many reads.
 #[test]
 fn a_read_unlock_comes_before_the_next_write_lock() {
@@ -136,6 +173,47 @@ fn a_read_unlock_comes_before_the_next_write_lock() {
 }
 
 #[test]
+fn what_a_sometimes_ran_comes_before_the_next_call() {
+    a_lock_hands_on(
+        || Sometimes::new().every(1),
+        |sometimes, f| sometimes.run(f),
+    );
+}
+
+#[test]
+fn a_call_of_a_limiter_comes_before_every_later_one() {
+    both_ways(|| {
+        let letters: Vec<Letter> = (0..=DEAR_ROUNDS).map(|_| Letter::default()).collect();
+        letters[0].write(0);
+        let shared = Arc::new((Limiter::new(Limit::INF, 0), letters));
+        let theirs = shared.clone();
+        (
+            move || {
+                let (limiter, letters) = &*shared;
+                for n in 1..=DEAR_ROUNDS {
+                    letters[n as usize].write(n);
+                    limiter.set_burst(n as _);
+                    if n % 64 == 0 {
+                        task::yield_now();
+                    }
+                }
+            },
+            move || {
+                let (limiter, letters) = &*theirs;
+                loop {
+                    let n = limiter.burst() as u64;
+                    letters[n as usize].expect(n);
+                    if n == DEAR_ROUNDS {
+                        return;
+                    }
+                    task::yield_now();
+                }
+            },
+        )
+    });
+}
+
+#[test]
 fn a_release_of_permits_comes_before_an_acquire_that_needs_them() {
     a_lock_hands_on(
         || Semaphore::new(1),
@@ -156,25 +234,27 @@ fn a_release_of_permits_comes_before_an_acquire_that_needs_them() {
 #[test]
 fn a_notification_comes_before_the_end_of_the_wait_that_it_ends() {
     both_ways(|| {
-        let shared = Arc::new((Mutex::new(0), Condvar::new(), Letter::default()));
+        let shared = Arc::new((Mutex::new(0), Condvar::new(), <[Letter; 2]>::default()));
         let theirs = shared.clone();
         (
             move || {
-                let (mutex, changed, letter) = &*shared;
+                let (mutex, changed, letters) = &*shared;
                 for n in 1..=ROUNDS {
-                    letter.write(n);
+                    letters[0].write(n);
                     let mut turn = mutex.lock();
                     *turn = n;
                     drop(turn);
                     changed.notify_one();
                     drop(changed.wait_while(mutex.lock(), |turn| *turn != 0));
+                    letters[1].expect(n);
                 }
             },
             move || {
-                let (mutex, changed, letter) = &*theirs;
+                let (mutex, changed, letters) = &*theirs;
                 for n in 1..=ROUNDS {
                     drop(changed.wait_while(mutex.lock(), |turn| *turn == 0));
-                    letter.expect(n);
+                    letters[0].expect(n);
+                    letters[1].write(n);
                     *mutex.lock() = 0;
                     changed.notify_all();
                 }

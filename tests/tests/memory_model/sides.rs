@@ -27,8 +27,8 @@ const PAIRS: [[Who; 2]; 4] = [
     [Thread, Thread],
 ];
 
-/// Begins `f`; the result is joined by a std thread, so that nothing but `f` orders anything between
-/// the two sides. A side that fails ends the process: the other one would wait for it.
+/// Begins `f`; the result is joined by a std thread, so that nothing but `f` orders anything
+/// between the two sides. A side that fails ends the process: the other one would wait for it.
 fn begin(who: Who, f: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
     let f = move || {
         if catch_unwind(AssertUnwindSafe(f)).is_err() {
@@ -54,7 +54,8 @@ fn on_two_processors() {
     SET.call_once(|| _ = runtime::set_maxprocs(2));
 }
 
-/// Runs both sides at once, as goroutines and threads in all ways. `sides` makes them anew each time.
+/// Runs both sides at once, as goroutines and threads in all ways. `sides` makes them anew each
+/// time.
 pub(super) fn both_ways<A, B>(sides: impl Fn() -> (A, B))
 where
     A: FnOnce() + Send + 'static,

@@ -2,10 +2,10 @@
 //! What the OS keeps waiting is not taken for something that blocks, nor for something stuck.
 
 use crate::is_slow;
+use goweft_tests::group::Group;
 use goweft_tests::scenario::Ran;
-use std::fs;
+use goweft_tests::sys::unless_the_host_takes_time;
 use std::io::Read;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -64,9 +64,10 @@ impl Drop for Busy {
     }
 }
 
-/// They computed, gave way when they were asked, and nothing was taken from any.
+/// They computed and gave way when they were asked; how often a processor was taken from one
+/// nevertheless.
 #[track_caller]
-fn nothing_was_taken(ran: Ran) {
+fn taken(ran: Ran) -> u64 {
     assert!(ran.status.success(), "{ran:?}");
     println!("{}", ran.out.trim());
     let number = |name: &str| -> u64 {
@@ -77,10 +78,10 @@ fn nothing_was_taken(ran: Ran) {
     assert!(number("turns ") > 0, "{ran:?}");
     // With delays Ps are taken at any time; an emulator's threads have system calls of their own;
     // AddressSanitizer makes a turn take many times as long.
-    if !is_slow() {
-        assert_eq!(number("computing "), 0, "{ran:?}");
-        assert_eq!(number("blocked "), 0, "{ran:?}");
+    if is_slow() {
+        return 0;
     }
+    number("computing ") + number("blocked ")
 }
 
 fn seconds() -> u64 {
@@ -89,68 +90,43 @@ fn seconds() -> u64 {
 
 #[test]
 fn threads_that_share_their_cpu_with_seven_others_are_not_taken_for_blocked_or_stuck() {
-    let mut all: Vec<_> = (0..PROCESSES).map(|_| Busy::start(seconds())).collect();
-    all.iter_mut().for_each(Busy::go);
-    all.into_iter().map(Busy::end).for_each(nothing_was_taken);
+    unless_the_host_takes_time(|| {
+        let mut all: Vec<_> = (0..PROCESSES).map(|_| Busy::start(seconds())).collect();
+        all.iter_mut().for_each(Busy::go);
+        all.into_iter().map(Busy::end).map(taken).sum()
+    });
 }
 
 #[test]
 fn a_process_that_is_stopped_and_continued_goes_on_as_if_nothing_had_been() {
-    let mut busy = Busy::start(seconds());
-    busy.go();
-    let end = Instant::now() + Duration::from_secs(seconds()) / 2;
-    while Instant::now() < end {
-        busy.signal(libc::SIGSTOP);
-        sleep(Duration::from_millis(25));
-        busy.signal(libc::SIGCONT);
-        sleep(Duration::from_millis(15));
-    }
-    nothing_was_taken(busy.end());
-}
-
-/// A group of processes that has a fifth of a CPU.
-struct Quota(PathBuf);
-
-impl Quota {
-    /// None: this process may not make one.
-    fn new() -> Option<Quota> {
-        let name = format!("goweft-tests-{}", std::process::id());
-        let (v1, v2) = (PathBuf::from("/sys/fs/cgroup/cpu"), "/sys/fs/cgroup");
-        if v1.is_dir() {
-            let quota = Quota(v1.join(name));
-            fs::create_dir(&quota.0).ok()?;
-            fs::write(quota.0.join("cpu.cfs_period_us"), "100000").ok()?;
-            fs::write(quota.0.join("cpu.cfs_quota_us"), "20000").ok()?;
-            return Some(quota);
+    unless_the_host_takes_time(|| {
+        let mut busy = Busy::start(seconds());
+        busy.go();
+        let end = Instant::now() + Duration::from_secs(seconds()) / 2;
+        while Instant::now() < end {
+            busy.signal(libc::SIGSTOP);
+            sleep(Duration::from_millis(25));
+            busy.signal(libc::SIGCONT);
+            sleep(Duration::from_millis(15));
         }
-        let quota = Quota(PathBuf::from(v2).join(name));
-        fs::create_dir(&quota.0).ok()?;
-        fs::write(quota.0.join("cpu.max"), "20000 100000").ok()?;
-        Some(quota)
-    }
-
-    fn take_in(&self, child: &Busy) -> bool {
-        fs::write(self.0.join("cgroup.procs"), child.0.id().to_string()).is_ok()
-    }
-}
-
-impl Drop for Quota {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
-    }
+        taken(busy.end())
+    });
 }
 
 #[test]
 fn a_quota_of_a_fifth_of_a_cpu_takes_nothing_from_anybody() {
-    let Some(quota) = Quota::new() else {
+    let period = Duration::from_millis(100);
+    let Some(group) = Group::with_quota(period / 5, period) else {
         println!("left out: this process may not make a cgroup");
         return;
     };
-    let mut busy = Busy::start(seconds());
-    if !quota.take_in(&busy) {
-        println!("left out: this process may not put another into a cgroup");
-        return;
-    }
-    busy.go();
-    nothing_was_taken(busy.end());
+    unless_the_host_takes_time(|| {
+        let mut busy = Busy::start(seconds());
+        if !group.take_in(busy.0.id()) {
+            println!("left out: this process may not put another into a cgroup");
+            return 0;
+        }
+        busy.go();
+        taken(busy.end())
+    });
 }

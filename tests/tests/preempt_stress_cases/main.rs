@@ -1,12 +1,12 @@
 //! The protocol's stress tests, one by one, each with 1, 2 and 4 processors and a slice of 100 us.
 //!
-//! They are short here. Their place is a build with `--cfg goweft_delays` (`.ci/delays`, `.ci/soak`),
-//! in which every step of the protocol takes a random while, Ps are taken at any time, and each
-//! P has a token that shows a second user. `GOWEFT_STRESS_SECONDS` is how long each one goes
-//! on with each number of processors.
+//! They are short here. Their place is a build with `--cfg goweft_delays` (`.ci/delays`,
+//! `.ci/soak`), in which every step of the protocol takes a random while, Ps are taken at any time,
+//! and each P has a token that shows a second user. `GOWEFT_STRESS_SECONDS` is how long each one
+//! goes on with each number of processors.
 //!
-//! In all of them: nobody is left behind (a watchdog ends the process, with the metrics and what its
-//! threads do, when nothing has got on for 30 s), and the last resort is not used.
+//! In all of them: nobody is left behind (a watchdog ends the process, with the metrics and what
+//! its threads do, when nothing has got on for 30 s), and the last resort is not used.
 
 mod blocked;
 mod destructors;
@@ -17,8 +17,7 @@ mod wakes;
 
 use goweft::{Config, runtime, spawn};
 use goweft_tests::pressure::tell;
-use goweft_tests::sys::is_instrumented;
-use std::fs;
+use goweft_tests::sys::{self, is_instrumented};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -53,7 +52,7 @@ impl Stress {
     }
 
     /// With these.
-    fn on(all: &[usize], what: &str, f: impl Fn(&Stress)) {
+    fn on(all: &[usize], what: &str, mut f: impl FnMut(&Stress)) {
         static ALONE: Mutex<()> = Mutex::new(());
         static START: Once = Once::new();
         let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,18 +141,10 @@ impl Stress {
 
 /// What the OS says that the threads of this process do.
 fn tell_threads() {
-    for task in fs::read_dir("/proc/self/task")
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let read = |file| fs::read_to_string(task.path().join(file)).unwrap_or_default();
-        tell(format_args!(
-            "{} {}: {}",
-            task.file_name().display(),
-            read("comm").trim(),
-            read("syscall").trim()
-        ));
+    for tid in sys::threads().unwrap_or_default() {
+        let name = sys::name_of_thread(tid).unwrap_or_default();
+        let call = sys::of_thread(tid, "syscall").unwrap_or_default();
+        tell(format_args!("{tid} {name}: {}", call.trim()));
     }
 }
 

@@ -20,8 +20,8 @@ pub(crate) enum Rule {
     /// The rescue wakes a preempted M without taking it out of the queue and
     /// claiming it.
     RescueWithoutClaim,
-    /// Whoever wakes a goroutine that lives on an M puts it into the inbox there, and lets the M look
-    /// for itself.
+    /// Whoever wakes a goroutine that lives on an M puts it into the inbox there, and lets the M
+    /// look for itself.
     InboxOnly,
     /// An M that finds its inbox empty, rests, without looking once more in the step in which it
     /// takes its place.

@@ -2,7 +2,7 @@
 //!
 //! Values are clones of a token, so that one that is lost, or given to two, shows in the count.
 
-use goweft::channel::{self, Receiver, Sender, TryRecvError, TrySendError};
+use goweft::channel::{self, Receiver, Select, Sender, TryRecvError, TrySendError};
 use goweft::context::{CancelFunc, Context};
 use goweft::select;
 use goweft_races::{Dice, Pair, WATCHDOG};
@@ -324,10 +324,12 @@ fn sending_against_a_context() {
     race.race("sending against a context");
 }
 
-/// One channel to receive from, one to send to, and a context.
+/// One channel to receive from, and one to send to.
 struct Fork {
     input: Line,
     output: Line,
+    /// Those on the other side of a dynamic select are dynamic ones too.
+    late: bool,
 }
 
 impl Fork {
@@ -335,16 +337,20 @@ impl Fork {
         Fork {
             input: Line::new(dice, true),
             output: Line::new(dice, false),
+            late: dice.roll(2) == 0,
         }
     }
 
-    /// Something happens on both sides, in either order, or on one or none of them.
-    fn stir(&self, input: &Sender<Token>, output: &Receiver<Token>, dice: &mut Dice) {
+    /// Something happens on both sides, in either order, or on one or none of them; `late` by
+    /// dynamic selects.
+    fn stir(&self, late: bool, input: &Sender<Token>, output: &Receiver<Token>, dice: &mut Dice) {
         let first = dice.roll(2);
         for turn in 0..dice.roll(3) {
-            match turn == first {
-                true => self.input.offer(input, dice),
-                false => self.output.ask(output, dice),
+            match (turn == first, late) {
+                (true, false) => self.input.offer(input, dice),
+                (true, true) => self.input.offer_by_select(input, dice),
+                (false, false) => self.output.ask(output, dice),
+                (false, true) => self.output.ask_by_select(output, dice),
             }
         }
     }
@@ -353,6 +359,18 @@ impl Fork {
         self.input.check();
         self.output.check();
     }
+}
+
+type Ends = (Sender<Token>, Receiver<Token>);
+
+/// Closes one of the two channels, from one end or the other.
+fn close_one(input: &Ends, output: &Ends, dice: &mut Dice) {
+    assert!(match dice.roll(4) {
+        0 => input.0.close(),
+        1 => input.1.close(),
+        2 => output.0.close(),
+        _ => output.1.close(),
+    });
 }
 
 #[test]
@@ -378,13 +396,8 @@ fn selecting_against_closing() {
         },
         end: |fork, dice| {
             let (input, output) = (fork.input.of_ending(), fork.output.of_ending());
-            fork.stir(&input.0, &output.1, dice);
-            assert!(match dice.roll(4) {
-                0 => input.0.close(),
-                1 => input.1.close(),
-                2 => output.0.close(),
-                _ => output.1.close(),
-            });
+            fork.stir(false, &input.0, &output.1, dice);
+            close_one(&input, &output, dice);
         },
         check: Fork::check,
     };
@@ -409,8 +422,8 @@ fn selecting_against_its_deadline() {
         },
         end: |fork, dice| {
             let (input, output) = (fork.input.of_ending(), fork.output.of_ending());
-            fork.stir(&input.0, &output.1, dice);
-            fork.stir(&input.0, &output.1, dice);
+            fork.stir(false, &input.0, &output.1, dice);
+            fork.stir(false, &input.0, &output.1, dice);
         },
         check: Fork::check,
     };
@@ -436,11 +449,178 @@ fn selecting_against_a_context() {
               },
               dice| {
             let (input, output) = (fork.input.of_ending(), fork.output.of_ending());
-            fork.stir(&input.0, &output.1, dice);
+            fork.stir(false, &input.0, &output.1, dice);
             cancel.cancel();
-            fork.stir(&input.0, &output.1, dice);
+            fork.stir(false, &input.0, &output.1, dice);
         },
         check: |until| until.of.check(),
     };
     race.race("selecting against a context");
+}
+
+impl Line {
+    /// As [`offer`](Self::offer), by a dynamic select.
+    fn offer_by_select(&self, tx: &Sender<Token>, dice: &mut Dice) {
+        let mut select = Select::new();
+        select.send(tx);
+        if let Ok(chosen) = select.select_timeout(dice.moment()) {
+            // The other side may have chosen this one: it waits until this is sent, or not.
+            dice.dawdle();
+            match dice.roll(4) {
+                0 => drop(chosen),
+                _ => _ = self.sent(chosen.send(tx, self.token.clone())),
+            }
+        }
+    }
+
+    /// As [`ask`](Self::ask), by a dynamic select, which is not undone: who has sent to it waits
+    /// for the next one then, and there is none.
+    fn ask_by_select(&self, rx: &Receiver<Token>, dice: &mut Dice) {
+        let mut select = Select::new();
+        select.recv(rx);
+        if let Ok(chosen) = select.select_timeout(dice.moment()) {
+            dice.dawdle();
+            self.received(chosen.recv(rx));
+        }
+    }
+}
+
+/// What a dynamic select over a fork came to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Chosen {
+    /// Nothing was in time, or somebody else was faster, or it was undone.
+    Nothing,
+    Moved,
+    /// A channel is closed, or the context is done.
+    Ended,
+}
+
+impl Fork {
+    /// A dynamic select over both, and over the end of a context: it completes what it chose,
+    /// undoes it, or only asks what is ready. With `hurry` until a moment is over.
+    fn choose(
+        &self,
+        (from, to): (&Receiver<Token>, &Sender<Token>),
+        ctx: Option<&Context>,
+        hurry: bool,
+        dice: &mut Dice,
+    ) -> Chosen {
+        let mut select = Select::new();
+        let (recv, send) = (select.recv(from), select.send(to));
+        let done = ctx.map(|ctx| (select.recv(ctx.done()), ctx));
+        if dice.roll(4) == 0 {
+            let ready = match hurry {
+                true => select.ready_timeout(dice.moment()).ok(),
+                false => Some(select.ready()),
+            };
+            let is_some = |moved| {
+                if moved {
+                    Chosen::Moved
+                } else {
+                    Chosen::Nothing
+                }
+            };
+            return match ready {
+                Some(i) if i == recv => match from.try_recv() {
+                    Err(TryRecvError::Disconnected) => Chosen::Ended,
+                    value => is_some(self.input.received(value)),
+                },
+                Some(i) if i == send => match to.try_send(self.output.token.clone()) {
+                    Err(TrySendError::Disconnected(_)) => Chosen::Ended,
+                    sent => is_some(self.output.sent(sent)),
+                },
+                Some(_) => Chosen::Ended,
+                None => Chosen::Nothing,
+            };
+        }
+        let chosen = match hurry {
+            true => select.select_timeout(dice.moment()).ok(),
+            false => Some(select.select()),
+        };
+        let Some(chosen) = chosen else {
+            return Chosen::Nothing;
+        };
+        dice.dawdle();
+        let undo = dice.roll(4) == 0;
+        let moved = match chosen.index() {
+            // Not a receive of what another dynamic select has sent: it would wait for the next
+            // one.
+            i if undo && (i != recv || !self.late) => return Chosen::Nothing,
+            i if i == recv => self.input.received(chosen.recv(from)),
+            i if i == send => self.output.sent(chosen.send(to, self.output.token.clone())),
+            _ => {
+                let (_, ctx) = done.expect("it was among them");
+                chosen.recv(ctx.done()).unwrap_err();
+                false
+            }
+        };
+        if moved { Chosen::Moved } else { Chosen::Ended }
+    }
+}
+
+#[test]
+fn selecting_among_a_list_against_closing() {
+    let race = Pair {
+        make: Fork::new,
+        wait: |fork, dice| {
+            let (input, output) = (fork.input.of_waiting(), fork.output.of_waiting());
+            while fork.choose((&input.1, &output.0), None, false, dice) != Chosen::Ended {}
+            fork.input.give_back(input);
+            fork.output.give_back(output);
+        },
+        end: |fork, dice| {
+            let (input, output) = (fork.input.of_ending(), fork.output.of_ending());
+            fork.stir(fork.late, &input.0, &output.1, dice);
+            close_one(&input, &output, dice);
+        },
+        check: Fork::check,
+    };
+    race.race_one_in(20, "selecting among a list against closing");
+}
+
+#[test]
+fn selecting_among_a_list_against_its_deadline() {
+    let race = Pair {
+        make: Fork::new,
+        wait: |fork, dice| {
+            let (input, output) = (fork.input.of_waiting(), fork.output.of_waiting());
+            for _ in 0..2 {
+                fork.choose((&input.1, &output.0), None, true, dice);
+            }
+            fork.input.give_back(input);
+            fork.output.give_back(output);
+        },
+        end: |fork, dice| {
+            let (input, output) = (fork.input.of_ending(), fork.output.of_ending());
+            fork.stir(fork.late, &input.0, &output.1, dice);
+            fork.stir(fork.late, &input.0, &output.1, dice);
+        },
+        check: Fork::check,
+    };
+    race.race_one_in(20, "selecting among a list against its deadline");
+}
+
+#[test]
+fn selecting_among_a_list_against_a_context() {
+    let race = Pair {
+        make: |dice| Until::new(Fork::new(dice)),
+        wait: |Until { of: fork, ctx, .. }, dice| {
+            let (input, output) = (fork.input.of_waiting(), fork.output.of_waiting());
+            let ends = (&input.1, &output.0);
+            while fork.choose(ends, Some(ctx), false, dice) != Chosen::Ended {}
+            fork.input.give_back(input);
+            fork.output.give_back(output);
+        },
+        end: |Until {
+                  of: fork, cancel, ..
+              },
+              dice| {
+            let (input, output) = (fork.input.of_ending(), fork.output.of_ending());
+            fork.stir(fork.late, &input.0, &output.1, dice);
+            cancel.cancel();
+            fork.stir(fork.late, &input.0, &output.1, dice);
+        },
+        check: |until| until.of.check(),
+    };
+    race.race_one_in(20, "selecting among a list against a context");
 }

@@ -3,11 +3,13 @@
 use goweft::context::{CancelFunc, Context, ContextError};
 use goweft::rate::{Limit, Limiter};
 use goweft::select;
+use goweft::signal::{self, Received, Signal};
 use goweft::sync::{ErrGroup, OwnedPermit, Semaphore};
 use goweft_races::{Pair, until};
+use goweft_tests::sys;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -191,4 +193,66 @@ fn waiting_for_an_error_group_against_the_first_error() {
         check: |_| (),
     };
     race.race("error group");
+}
+
+/// A context that a signal ends too.
+struct Notified {
+    above: Context,
+    cancel: CancelFunc,
+    /// Made by the one that waits.
+    stop: OnceLock<CancelFunc>,
+    signalled: AtomicBool,
+}
+
+#[test]
+fn waiting_for_a_signal_against_stopping_and_the_parent() {
+    // One more listens as long as the process lives: a signal that comes too late does not end it.
+    // (It may come after all rounds: a sender that is preempted after it has asked for its thread
+    // goes on elsewhere, and the thread that it names may be without a CPU.)
+    std::mem::forget(signal::notify(&[Signal::SIGUSR1]).unwrap());
+    let race = Pair {
+        make: |_| {
+            let (above, cancel) = Context::background().with_cancel();
+            Notified {
+                above,
+                cancel,
+                stop: OnceLock::new(),
+                signalled: AtomicBool::new(false),
+            }
+        },
+        wait: |notified: &Notified, dice| {
+            let (ctx, stop) = signal::notify_context(&notified.above, &[Signal::SIGUSR1]).unwrap();
+            assert!(notified.stop.set(stop).is_ok());
+            match dice.roll(2) {
+                0 => assert!(ctx.done().recv().is_err()),
+                _ => select! { recv(ctx.done()) -> end => assert!(end.is_err()) },
+            }
+            assert_eq!(ctx.err(), Some(ContextError::Canceled));
+            let received = Received {
+                signal: Signal::SIGUSR1,
+            };
+            let cause = ctx.cause().expect("it is done");
+            // Those of others end this one too; what nothing else ended, a signal did.
+            let by_signal = cause.downcast_ref() == Some(&received);
+            assert!(
+                by_signal || !notified.signalled.load(Ordering::Relaxed),
+                "{cause}"
+            );
+        },
+        end: |notified, dice| {
+            let stop = notified.stop.get();
+            match (dice.roll(4), stop) {
+                (0, Some(stop)) => stop.cancel(),
+                (1 | 2, Some(_)) => {
+                    notified.signalled.store(true, Ordering::Relaxed);
+                    let signal = Signal::SIGUSR1.as_raw();
+                    sys::send_to_thread(sys::gettid(), signal).unwrap();
+                }
+                // Also when it has not begun to listen.
+                _ => notified.cancel.cancel(),
+            }
+        },
+        check: |_| (),
+    };
+    race.race_one_in(100, "signal");
 }

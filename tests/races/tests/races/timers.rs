@@ -2,10 +2,11 @@
 //! prevented.
 
 use goweft::select;
-use goweft::time::{self, Timer};
+use goweft::time::{self, Ticker, Timer};
 use goweft_races::{Dice, Pair, until};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// What became of a timer's settings.
 struct Set {
@@ -97,4 +98,60 @@ fn the_function_of_a_timer_against_stopping_it() {
         check: Set::check,
     };
     race.race("timer's function");
+}
+
+/// A ticker, and the time of its last setting.
+struct Ticks {
+    ticker: Ticker,
+    since: Mutex<Instant>,
+}
+
+#[test]
+fn receiving_from_a_ticker_against_stopping_it() {
+    fn period(dice: &mut Dice) -> Duration {
+        dice.moment().max(Duration::from_nanos(1))
+    }
+    let race = Pair {
+        make: |dice| Ticks {
+            since: Mutex::new(Instant::now()),
+            ticker: Ticker::new(period(dice)),
+        },
+        wait: |Ticks { ticker, .. }: &Ticks, dice| {
+            let ticks = ticker.channel();
+            let mut last = None;
+            for _ in 0..2 {
+                let tick = match dice.roll(4) {
+                    0 => ticks.try_recv().ok(),
+                    1 => ticks.recv_timeout(dice.moment()).ok(),
+                    2 => select! {
+                        recv(ticks) -> tick => tick.ok(),
+                        default(dice.moment()) => None,
+                    },
+                    // One will come: it is set in the end.
+                    _ => Some(ticks.recv().unwrap()),
+                };
+                assert!(tick.is_none() || tick > last, "{tick:?} after {last:?}");
+                last = tick.or(last);
+            }
+        },
+        end: |Ticks { ticker, since }, dice| {
+            for _ in 0..dice.roll(3) {
+                match dice.roll(2) {
+                    0 => _ = ticker.stop(),
+                    _ => _ = ticker.reset(period(dice)),
+                }
+                dice.dawdle();
+            }
+            *since.lock().unwrap() = Instant::now();
+            ticker.reset(period(dice));
+        },
+        check: |Ticks { ticker, since }| {
+            let tick = ticker.channel().recv().unwrap();
+            assert!(tick > *since.lock().unwrap(), "a stale tick");
+            assert!(ticker.stop());
+            assert!(ticker.channel().try_recv().is_err());
+            assert!(!ticker.stop());
+        },
+    };
+    race.race_one_in(10, "ticker");
 }

