@@ -12,6 +12,8 @@ part=$(basename "$0")
 export CARGO_TERM_PROGRESS_WHEN=never CARGO_TERM_COLOR=never DEBIAN_FRONTEND=noninteractive
 # A clean clone is built once: what a second build would want is gigabytes.
 export CARGO_INCREMENTAL=0
+# For backtraces, which is all that is looked at here.
+export CARGO_PROFILE_DEV_DEBUG=line-tables-only
 # Where parts that build with other flags put their own target folders.
 target=${CARGO_TARGET_DIR:-$PWD/target}
 
@@ -65,6 +67,10 @@ need_target() {
   say "installing Rust's standard library for $1"
   rustup target add "$1" >&2 || fail "needs Rust's standard library for $1, and rustup could not add it"
 }
+
+# Tests that run all of their program once more, where everybody is pinned, without signals and so on. What they are
+# about is not different in another build: `test` has them, and parts that build the suite another way leave them out.
+once_more=(--skip all_of_it_ --skip everybody_is_pinned --skip it_is_so_where)
 
 # How many tests passed, by the lines that cargo's test harness closes with.
 passed_in() {
