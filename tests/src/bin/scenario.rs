@@ -1,7 +1,7 @@
 //! Small programs for tests that need a process of their own: `scenario ROLE`.
 
 use goweft::time::Timer;
-use goweft::{Builder, Config, ConfigError, Migration, PanicPolicy};
+use goweft::{Builder, Config, ConfigError, JoinHandle, Migration, PanicPolicy};
 use goweft::{channel, go, run, runtime, select, spawn, task};
 use goweft_tests::pressure::{self, Hogs, WATCHDOG, wait_until};
 use std::hint::black_box;
@@ -500,12 +500,14 @@ fn locked_ends() {
     println!("{} threads have ended", threads.len());
 }
 
-/// Calls `begin`, and returns when a goroutine has parked since: in a process where only one that
-/// it begins does.
-fn parked<T>(begin: impl FnOnce() -> T) -> T {
+/// Begins a goroutine, and returns when it has parked or ended: in a process where no other parks
+/// meanwhile.
+fn parked<T: Send + 'static>(begin: impl FnOnce() -> JoinHandle<T>) -> JoinHandle<T> {
     let before = runtime::metrics().parks;
     let begun = begin();
-    wait_until("it has parked", || runtime::metrics().parks > before);
+    wait_until("it has parked", || {
+        runtime::metrics().parks > before || begun.is_finished()
+    });
     begun
 }
 
