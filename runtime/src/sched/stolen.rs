@@ -41,6 +41,7 @@ impl Monitor {
         let times = if self.late { LATE } else { 1 };
         let mut left = times * STOLEN;
         self.stolen_seen = false;
+        self.stolen_at_large = false;
         for _ in 0..count.min(times * WORDS) {
             self.cursor = if self.cursor + 1 < count {
                 self.cursor + 1
@@ -69,11 +70,12 @@ impl Monitor {
             watch.unanswered.set(0);
             watch.requested_at.set(0);
         }
-        if !watch.pauses.look(m) || m.rt.is_inside() || self.now < watch.spared_until.get() {
-            return;
-        }
         let requested = m.req.load(Ordering::Relaxed) == word.bits();
         if requested && self.now.saturating_sub(watch.requested_at.get()) < start::time_slice() {
+            return;
+        }
+        self.stolen_at_large = true;
+        if !watch.pauses.look(m) || m.rt.is_inside() || self.now < watch.spared_until.get() {
             return;
         }
         // (Where the OS does not say, the clock has.)

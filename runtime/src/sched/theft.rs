@@ -86,6 +86,14 @@ impl Batch {
             .any(|v| !v.computes)
     }
 
+    /// Whether all of them compute and have used up their slices.
+    pub(super) fn is_by_slice(&self) -> bool {
+        self.victims[..self.len]
+            .iter()
+            .flatten()
+            .all(|v| v.computes && !v.early)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }

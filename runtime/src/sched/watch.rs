@@ -75,6 +75,11 @@ impl Watch {
         sys::cpu_time(m.tid.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
+    /// It has not called the runtime in this slice.
+    fn is_deaf(&self) -> bool {
+        self.since.get() == self.slice_since.get()
+    }
+
     /// The CPU time of the thread of `m` since the slice began.
     fn used(&self, m: &'static M) -> Nanos {
         self.clock(m).saturating_sub(self.slice_cpu.get())
@@ -132,6 +137,7 @@ impl Monitor {
             if lists::SLEEP.idle_now() == 0 && p.index < lists::procs() {
                 self.look_again |= self.is_urgent();
                 self.look_by = 0;
+                self.on_its_way = true;
             }
             return;
         };
@@ -183,8 +189,10 @@ impl Monitor {
             let ends = since + self.slice;
             // Who was asked is seen to at the next tick.
             self.look_by = self.look_by.min(if watch.asked.get() { 0 } else { ends });
+            self.last_end = self.last_end.max(ends);
         }
-        self.all_still &= still;
+        let is_new = since == now;
+        self.all_still &= still || (is_new && self.rotated);
         if !still {
             return;
         }
@@ -227,6 +235,13 @@ impl Monitor {
             ThreadState::Running => {
                 // CPU time, and not the clock on the wall: what the OS gives to
                 // others is not the goroutine's.
+                let by_slice = waits
+                    && over
+                    && watch.used(m) >= self.slice / 2
+                    && (watch.is_deaf()
+                        || asked
+                            && watch.clock(m).saturating_sub(watch.cpu.get())
+                                >= self.slice / HEARS_IN);
                 // Twice at least before a theft: it tells what was between. (And where the OS does
                 // not say, each time: the clock since the last look does.)
                 let counts = watch.stills.get() == 1
@@ -234,11 +249,7 @@ impl Monitor {
                     || forced
                     || seen == ThreadState::Unknown;
                 signal = counts && watch.pauses.look(m) && watch.pauses.allow_signal();
-                let by_slice = waits
-                    && over
-                    && watch.used(m) >= self.slice / 2
-                    && watch.clock(m).saturating_sub(watch.cpu.get()) >= self.slice / HEARS_IN;
-                if !(asked && (by_slice || may_rob) || forced) {
+                if !(by_slice || (asked && may_rob) || forced) {
                     return;
                 }
                 (true, !by_slice && !forced)
