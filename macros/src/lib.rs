@@ -145,7 +145,7 @@ pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
 /// of the `select!`.
 ///
 /// The value of a send is evaluated when its arm was chosen. If that panics or leaves the arm, the
-/// send is undone: nobody sees that it was chosen. Until then a receiver on the other side may have
+/// send is undone, and nobody has received anything. Until then a receiver on the other side may have
 /// to wait for the value, so evaluate what takes long, or waits for others, before the `select!`.
 /// (One with `default` may have to as well.)
 ///

@@ -205,6 +205,31 @@ fn a_select_that_may_not_wait_lets_its_partner_go() {
 }
 
 #[test]
+fn a_select_with_default_does_not_choose_what_it_may_not_wait_for() {
+    run(|| {
+        for _ in 0..200 {
+            let (tx, rx) = channel::bounded(0);
+            let receiver = spawn(move || {
+                let mut select = channel::Select::new();
+                select.recv(&rx);
+                select.select().recv(&rx)
+            });
+            task::yield_now();
+            let mut evaluated = false;
+            let sent = no_park(|| {
+                goweft::select! {
+                    send(tx, { evaluated = true; 7 }) -> _ => true,
+                    default => false,
+                }
+            });
+            assert!(!sent && !evaluated);
+            assert_eq!(tx.send(3), Ok(()));
+            assert_eq!(receiver.join().unwrap(), Ok(3));
+        }
+    });
+}
+
+#[test]
 fn locks_refuse_and_stay_whole() {
     everywhere(|| {
         let lock = Mutex::new(1);

@@ -608,4 +608,14 @@ fn a_tick_that_is_given_back_can_be_received_unless_a_later_one_was() {
     while ticker.channel().recv().is_ok() {}
     drop(last);
     assert!(ticker.channel().recv().is_err());
+
+    // Nor when it was taken after the close.
+    let timer = Timer::new(Duration::ZERO);
+    assert!(timer.channel().close());
+    let mut select = channel::Select::new();
+    select.recv(timer.channel());
+    let last = select.select();
+    assert!(timer.channel().recv().is_err());
+    drop(last);
+    assert!(timer.channel().recv().is_err());
 }

@@ -464,17 +464,17 @@ impl<T> Flavor for Channel<T> {
                 self.unlock(state);
                 return None;
             };
+            if found.is_late() && inside.must_not_wait() {
+                let partner = found.give(Verdict::Retry);
+                self.unlock(state);
+                inside.ready(partner);
+                return None;
+            }
             if side == Side::Send || !found.is_late() {
                 // It waits until we commit, or undo.
                 let _: Waiter = found.give(Verdict::Held);
                 self.unlock(state);
                 return Some(Token::Partner(found.as_ptr()));
-            }
-            if inside.must_not_wait() {
-                let partner = found.give(Verdict::Retry);
-                self.unlock(state);
-                inside.ready(partner);
-                return None;
             }
             // Both are late. The sender evaluates its value first, and offers it.
             let waiter = inside.prepare(side.reason());

@@ -235,7 +235,7 @@ impl Flavor for Channel {
         };
         let mut woken = Woken::default();
         let mut state = self.state.lock(inside);
-        if state.epoch == epoch {
+        if state.epoch == epoch && !state.closed {
             let when = state.when.min(when);
             state.expect(when, inside, &mut woken);
         }

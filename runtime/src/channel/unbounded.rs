@@ -14,7 +14,7 @@ use super::flavor::{Flavor, Outcome, Side, TRY, Token};
 use super::wait::{Queue, Record, Verdict, Woken, await_verdict};
 use crate::clock::{self, Nanos};
 use crate::lock::{ShortGuard, ShortLock};
-use crate::sched::{Inside, Waiter};
+use crate::sched::{Inside, Waiter, pass_by};
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -321,6 +321,7 @@ impl<T> Channel<T> {
     #[inline]
     pub(crate) unsafe fn recv(&self, slot: *mut T, deadline: Nanos) -> Outcome {
         if deadline == TRY && self.hint.load(Ordering::Relaxed) == 0 {
+            pass_by();
             return Outcome::TimedOut;
         }
         let mut garbage = Garbage::none();

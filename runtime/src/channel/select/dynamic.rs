@@ -135,7 +135,7 @@ impl<'a> Select<'a> {
     /// waits for ever.
     ///
     /// The operation that it returns has to be completed; when it is dropped
-    /// instead, it never happened.
+    /// instead, no value has changed hands.
     ///
     /// # Panics
     /// In [`no_park`](crate::no_park), when it has to wait.
@@ -309,7 +309,8 @@ impl fmt::Debug for Select<'_> {
 }
 
 /// An operation that a [`Select`] has chosen: to be completed with the handle it
-/// was added with. Dropped without that, it never happened.
+/// was added with. Dropped without that, no value has changed hands; but whoever was to be met on a
+/// channel without a buffer begins to wait anew, behind those who wait there too.
 ///
 /// While it is not completed, it holds a place in the channel's buffer, a value, or a partner that
 /// waits: complete it soon. (Forgotten, with [`mem::forget`](std::mem::forget), it holds that for
