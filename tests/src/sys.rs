@@ -319,24 +319,26 @@ pub fn stolen_by_host() -> u64 {
 /// In a round nothing is seen that should not be, unless a host took the machine's own CPUs away
 /// meanwhile: then the clock of a thread that just had one goes on, to those that look from
 /// another, and it seems to compute, and to hear nothing; and whoever looks acts on what it saw
-/// long before. That explains as much as the host took: one for a tick. Of five such rounds each
-/// has to be explained.
+/// long before. That explains as much as the host took: one for a tick; and one of five such rounds,
+/// for it may take less than a tick at a time.
 ///
 /// # Panics
-/// When one is not.
+/// When two are not explained.
 #[track_caller]
 pub fn unless_the_host_takes_time(mut round: impl FnMut() -> u64) {
+    let mut unexplained = 0;
     for _ in 0..5 {
         let before = stolen_by_host();
         let seen = round();
         if seen == 0 {
             return;
         }
-        let stolen = stolen_by_host() - before;
+        let stolen = stolen_by_host().saturating_sub(before);
         println!("{seen} were seen, and {stolen} ticks taken by the host");
+        unexplained += u32::from(seen > stolen);
         assert!(
-            seen <= stolen,
-            "{seen} were seen, {stolen} taken by the host"
+            unexplained < 2,
+            "{seen} were seen, {stolen} taken by the host, and once before"
         );
     }
 }

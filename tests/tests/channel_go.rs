@@ -396,14 +396,16 @@ fn selects_leave_no_memory_behind() {
         handle.join().unwrap();
     };
     run(1000);
-    let before = ALLOCATOR.live.load(Ordering::Relaxed);
-    run(20_000);
-    let after = ALLOCATOR.live.load(Ordering::Relaxed);
-    // Other tests of this binary allocate too; a leak would be 20,000 records.
-    assert!(
-        after < before + 800_000,
-        "{before} bytes before, {after} after"
-    );
+    // Other tests of this binary allocate too, as much as this now and then; a leak would be
+    // 20,000 records, each time.
+    let grows = |_| {
+        let before = ALLOCATOR.live.load(Ordering::Relaxed);
+        run(20_000);
+        let after = ALLOCATOR.live.load(Ordering::Relaxed);
+        println!("{before} bytes before, {after} after");
+        after >= before + 800_000
+    };
+    assert!(!(0..3).all(grows), "it grows each time");
 }
 
 /// Counts the bytes that are allocated and not freed.

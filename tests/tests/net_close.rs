@@ -284,7 +284,7 @@ fn sockets_leave_no_descriptors_behind() {
         let listener: TcpListener = listener();
         let addr = listener.local_addr().unwrap();
         let mut highest = 0;
-        for round in 0..500 {
+        for round in 0..1_500 {
             let near = TcpStream::connect(addr).unwrap();
             let (far, _) = listener.accept().unwrap();
             if round % 2 == 0 {
@@ -293,8 +293,9 @@ fn sockets_leave_no_descriptors_behind() {
             }
             highest = highest.max(near.as_raw_fd()).max(far.as_raw_fd());
         }
-        // Other tests of this process have theirs open at the same time.
-        assert!(highest < 900, "descriptor {highest}");
+        // Other tests of this process have theirs open at the same time: a thousand, if their
+        // server is away for a while.
+        assert!(highest < 2_500, "descriptor {highest}");
     });
 }
 

@@ -27,7 +27,9 @@ fn an_overflow_names_the_goroutine_its_origin_its_size_and_the_remedy() {
         r.err.contains("Builder::stack_size") && r.err.contains("GOWEFT_STACK=128K"),
         "{r:?}"
     );
-    assert!(r.err.contains("descend"), "it has a backtrace: {r:?}");
+    // There is half a minute for the symbols.
+    let symbols = ["descend", "(gave up)"].iter().any(|s| r.err.contains(s));
+    assert!(symbols, "it has a backtrace: {r:?}");
 }
 
 #[test]

@@ -490,14 +490,18 @@ proptest! {
 // ---- the order of waiters ----
 
 /// Starts `n` goroutines one after the other, each parked before the next one comes; in which
-/// order they get through when `go` has run.
-fn order(n: usize, wait: impl Fn(usize) + Clone + Send + 'static, go: impl FnOnce()) -> Vec<usize> {
+/// order they get through when `go` has run. Each calls the function that it is given while it has
+/// what it waited for: afterwards another may be ahead.
+fn order(
+    n: usize,
+    wait: impl Fn(usize, &dyn Fn()) + Clone + Send + 'static,
+    go: impl FnOnce(),
+) -> Vec<usize> {
     let (through, came) = channel::unbounded();
     for i in 0..n {
         let (wait, through) = (wait.clone(), through.clone());
         go! {
-            wait(i);
-            through.send(i).unwrap();
+            wait(i, &|| through.send(i).unwrap());
         }
         settle();
     }
@@ -514,7 +518,11 @@ fn mutex_waiters_get_it_in_order() {
         let mutex = Arc::new(Mutex::new(()));
         let guard = mutex.lock();
         let m = mutex.clone();
-        let came = order(6, move |_| drop(m.lock()), || drop(guard));
+        let wait = move |_, tell: &dyn Fn()| {
+            let _it = m.lock();
+            tell();
+        };
+        let came = order(6, wait, || drop(guard));
         assert_eq!(came, [0, 1, 2, 3, 4, 5]);
     });
 }
@@ -525,7 +533,12 @@ fn semaphore_waiters_are_served_in_order() {
         let sem = Arc::new(Semaphore::new(2));
         let both = sem.acquire(2);
         let s = sem.clone();
-        let came = order(6, move |i| drop(s.acquire(i % 2 + 1)), || drop(both));
+        // Never two at once.
+        let wait = move |i, tell: &dyn Fn()| {
+            let _some = s.acquire(i % 2 + 1);
+            tell();
+        };
+        let came = order(6, wait, || drop(both));
         assert_eq!(came, [0, 1, 2, 3, 4, 5]);
     });
 }
@@ -536,7 +549,10 @@ fn notify_one_wakes_the_oldest() {
     alone(|| {
         let pair = Arc::new((Mutex::new(()), Condvar::new()));
         let p = pair.clone();
-        let wait = move |_| drop(p.1.wait(p.0.lock()));
+        let wait = move |_, tell: &dyn Fn()| {
+            let _it = p.1.wait(p.0.lock());
+            tell();
+        };
         let notify = || {
             for _ in 0..6 {
                 pair.1.notify_one();

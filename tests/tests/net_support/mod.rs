@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 /// Only a failure waits this long.
-pub(crate) const WATCHDOG: Duration = Duration::from_secs(30);
+pub(crate) const WATCHDOG: Duration = Duration::from_secs(120);
 /// A time that a test wants to see pass.
 pub(crate) const SHORT: Duration = Duration::from_millis(20);
 

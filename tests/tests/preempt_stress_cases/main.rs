@@ -105,7 +105,8 @@ impl Stress {
         let stress = self.clone();
         spawn(move || {
             let mut n = 0;
-            while !stress.is_over() {
+            // Each has a turn, however late it comes.
+            while n == 0 || !stress.is_over() {
                 turn(i, n);
                 n += 1;
                 stress.step();
