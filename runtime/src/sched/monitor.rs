@@ -271,7 +271,10 @@ impl Monitor {
             // Where one blocks whoever has the P then may block as well: the first look of two at
             // it.
             self.look_again |= self.batch.any_blocks();
-            self.rotated = self.all_still && self.batch.is_by_slice();
+            if self.all_still && self.batch.is_by_slice() {
+                self.rotated = true;
+                self.calm = MOST_CALM.min(self.calm + 1);
+            }
             self.served = self
                 .batch
                 .carry_out(inside, &mut self.files, now, self.urgent);
@@ -340,6 +343,9 @@ impl Monitor {
             } else if self.hurry && !threads::are_refused() {
                 self.pace()
             } else {
+                if !self.all_still {
+                    self.calm = 0;
+                }
                 LONG
             };
             if self.hurry && delay::forces() {
@@ -362,7 +368,6 @@ impl Monitor {
         let shortest = SHORT.min(slice);
         if self.rotated {
             // For a look at who has them now.
-            self.calm = MOST_CALM.min(self.calm + 1);
             return shortest;
         }
         let calm = self.all_still
@@ -372,7 +377,8 @@ impl Monitor {
         let times = if calm { self.calm } else { 0 };
         self.calm = times.max(CALM.min(times + 1));
         let end = self.look_by.min(self.now + slice);
-        let until = if times == MOST_CALM && end != 0 && self.last_end <= end + slice / 2 {
+        let together = (end + slice / 2).min(self.now + slice);
+        let until = if times == MOST_CALM && end != 0 && self.last_end <= together {
             end.max(self.last_end)
         } else {
             end
@@ -387,19 +393,20 @@ impl Monitor {
     /// compute, what is due and what comes over the netpoll.
     fn nap(&mut self, bell: &sys::Bell) {
         let mut until = self.now + self.planned;
+        let long = self.planned > SHORT;
         let mut netpoll = None;
-        if SLEEP.idle_now() == 0 && (self.all_still || self.planned == LONG) {
+        if SLEEP.idle_now() == 0 && (self.all_still || long) {
             until = wakeup::close_gate(until);
             if self.all_still && !self.netpoll_is_taken {
                 netpoll = poll::descriptor();
             }
-        } else if self.planned == LONG {
+        } else if long {
             // The last idle P may become busy, and then somebody be woken. (Timers and netpoll are
             // the poller's, also then, unless it is who takes that P: a timer that is set meanwhile
             // is seen at the next tick.)
             until = wakeup::listen(until);
         }
-        if self.planned == LONG && SLEEP.idle_now() != 0 {
+        if long && SLEEP.idle_now() != 0 {
             wakeup::set_naps_beside_idle(true);
             // Its waker may have left before it could see that. (A hint: no fence is between.)
             if p::all().any(|p| p.queue.peek_next().is_some()) {
@@ -476,9 +483,16 @@ impl Monitor {
     /// if it ran already. (A thread that begins one after the other leaves each that has a P a
     /// millisecond.)
     pub(super) fn gives_way_to_new(&self, since: Nanos) -> bool {
-        since <= self.begun_at
-            && self.now.saturating_sub(since) >= SHORT
-            && lists::global_len() != 0
+        self.now.saturating_sub(since) >= SHORT && self.new_waits(since)
+    }
+
+    /// As [`gives_way_to_new`](Self::gives_way_to_new), when it has run for long enough.
+    pub(super) fn will_give_way_to_new(&self, since: Nanos) -> bool {
+        self.now.saturating_sub(since) < SHORT && self.new_waits(since)
+    }
+
+    fn new_waits(&self, since: Nanos) -> bool {
+        since <= self.begun_at && lists::global_len() != 0
     }
 
     /// Idle Ps for bound Ms: whoever made one of the two may not have seen the other,

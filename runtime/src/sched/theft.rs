@@ -86,12 +86,10 @@ impl Batch {
             .any(|v| !v.computes)
     }
 
-    /// Whether all of them compute and have used up their slices.
+    /// Whether there are some, and all of them compute and have used up their slices.
     pub(super) fn is_by_slice(&self) -> bool {
-        self.victims[..self.len]
-            .iter()
-            .flatten()
-            .all(|v| v.computes && !v.early)
+        let mut victims = self.victims[..self.len].iter().flatten();
+        !self.is_empty() && victims.all(|v| v.computes && !v.early)
     }
 
     pub(super) fn is_empty(&self) -> bool {

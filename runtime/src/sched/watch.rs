@@ -55,6 +55,8 @@ pub(crate) struct Watch {
     slice_cpu: Cell<Nanos>,
     /// It was asked to yield in this slice.
     asked: Cell<bool>,
+    /// Its goroutine was stopped while it computed, and goes on in this slice.
+    resumed: Cell<bool>,
     /// The thread's clock when it was asked, or when it was first seen inside for long.
     cpu: Cell<Nanos>,
     /// How often it has used much of it inside.
@@ -116,7 +118,9 @@ impl Watch {
             let cpu = self.clock(m);
             self.slice_cpu.set(cpu);
             self.asked.set(false);
-            self.pauses.begin(cpu, m.slept.swap(0, Ordering::Relaxed));
+            let slept = m.slept.swap(0, Ordering::Relaxed);
+            self.resumed.set(slept != 0);
+            self.pauses.begin(cpu, slept);
         }
         let same_place = self.inside.replace(look.inside) == look.inside;
         if same_slice && same_place && !look.called {
@@ -162,6 +166,9 @@ impl Monitor {
         let since = watch.slice_since.get();
         let urgent = crowded && (self.is_urgent() || self.gives_way_to_new(since));
         self.urgent |= urgent;
+        if crowded && self.will_give_way_to_new(since) {
+            self.look_by = 0;
+        }
         let may_displace = urgent && p.budget.allows_theft(now);
         if may_displace {
             p.shared.urgent.store(true, Ordering::Relaxed);
@@ -191,8 +198,9 @@ impl Monitor {
             self.look_by = self.look_by.min(if watch.asked.get() { 0 } else { ends });
             self.last_end = self.last_end.max(ends);
         }
-        let is_new = since == now;
-        self.all_still &= still || (is_new && self.rotated);
+        // That one which computes goes on is no news; what another does is to be seen soon.
+        let goes_on = since == now && self.rotated && watch.resumed.get();
+        self.all_still &= still || goes_on;
         if !still {
             return;
         }
@@ -238,7 +246,7 @@ impl Monitor {
                 let by_slice = waits
                     && over
                     && watch.used(m) >= self.slice / 2
-                    && (watch.is_deaf()
+                    && ((watch.is_deaf() && seen != ThreadState::Unknown)
                         || asked
                             && watch.clock(m).saturating_sub(watch.cpu.get())
                                 >= self.slice / HEARS_IN);
