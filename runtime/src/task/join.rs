@@ -13,7 +13,7 @@ use std::thread;
 ///
 /// It is also a future of that result, for `async` code: see
 /// [`block_on`](crate::block_on). The result is dropped by whoever is last: the
-/// goroutine, when the handle is gone.
+/// goroutine, when the handle is gone. If that panics, it is told, and ends there.
 ///
 /// ```
 /// let h = goweft::spawn(|| 6 * 7);

@@ -100,7 +100,8 @@ impl<F: FnOnce() -> T, T> Job<F, T> {
     }
 }
 
-/// Drops a result that nobody took, on the goroutine. False: it was a panic.
+/// Drops a result that nobody took, on the goroutine or on whoever lets go of the handle later:
+/// which of the two is chance, so what a drop that panics does is the same. False: it was a panic.
 fn discard<T>(result: Option<thread::Result<T>>) -> bool {
     match result {
         Some(Ok(value)) => unwind::contain(|| drop(value)),
@@ -184,8 +185,7 @@ impl<T> Outcome<T> {
             return true;
         }
         // SAFETY: done: the packet is ours alone, and this is the last use.
-        let result = unsafe { take_and_free(self.packet) };
-        !matches!(result, Some(Err(payload)) if unwind::is_panic(&*payload))
+        discard(unsafe { take_and_free(self.packet) })
     }
 
     #[inline]

@@ -175,6 +175,12 @@ mod bad_payload {
         drop(spawn(|| panic_any(BadDrop)));
         // A result whose drop panics, on the goroutine.
         go!(|| BadDrop);
+        // And where the goroutine has ended first, on whoever lets go of its handle.
+        for end in [|| panic_any(BadDrop), || BadDrop] {
+            let ended = spawn(end);
+            wait_until("it ends", || ended.is_finished());
+            drop(ended);
+        }
         while runtime::num_goroutines() > 1 {
             task::yield_now();
         }
