@@ -57,9 +57,11 @@ impl Monitor {
             self.watch_one_stolen(inside, m, word);
             left -= 1;
             if left == 0 {
-                return;
+                break;
             }
         }
+        // There may be more, to which this tick did not come.
+        self.stolen_at_large |= left == 0 || (self.stolen_seen && count > times * WORDS);
     }
 
     fn watch_one_stolen(&mut self, inside: &mut Inside, m: &'static M, word: Snapshot) {
