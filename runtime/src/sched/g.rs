@@ -299,6 +299,20 @@ pub(crate) fn give_blocks(inside: &Inside, list: &mut GList) {
     FREE.lock(inside).append(list);
 }
 
+/// Takes one, where there is no P that has some at hand.
+pub(crate) fn take_block(inside: &Inside) -> GRef {
+    let mut one = GList::new();
+    take_blocks(inside, &mut one, 1);
+    one.pop().expect("one was taken")
+}
+
+/// Gives one back, where there is no P that would keep it.
+pub(crate) fn give_block(inside: &Inside, g: GRef) {
+    let mut one = GList::new();
+    one.push(g);
+    give_blocks(inside, &mut one);
+}
+
 fn add_slab(free: &mut GList) {
     let Ok(base) = sys::map_pages(SLAB, false) else {
         crate::abort::fatal("out of memory for goroutine control blocks");

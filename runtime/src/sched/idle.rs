@@ -16,6 +16,7 @@ use super::inside::Inside;
 use super::lists::{self, Lists, SLEEP};
 use super::m::M;
 use super::p::{self, P};
+use super::wait::owned;
 use super::{affinity, monitor, poll, steal, threads, wakeup};
 use crate::clock;
 use crate::lock::ShortGuard;
@@ -277,23 +278,16 @@ pub(crate) fn acquire_stolen(m: &'static M, seen: Snapshot) -> bool {
     false
 }
 
-/// The M, inside with a goroutine, is about to own its P no more.
-#[inline]
-fn lay_down(m: &'static M) {
-    // SAFETY: inside, a goroutine's M has a P.
-    unsafe { &*m.p.get() }.token.lay_down(m);
-}
-
 /// The M gives its P on because its goroutine will sleep with it: Owns -> None.
 pub(crate) fn give_p_away(inside: &mut Inside, m: &'static M) {
-    lay_down(m);
+    owned(m).token.lay_down(m);
     m.word.disown();
     release_p(inside, m);
 }
 
 /// The M gives its P on around a call that blocks: Owns -> Stolen.
 pub(crate) fn lend_p(inside: &mut Inside, m: &'static M) {
-    lay_down(m);
+    owned(m).token.lay_down(m);
     m.word.lend();
     affinity::widen(m);
     release_p(inside, m);
@@ -301,8 +295,7 @@ pub(crate) fn lend_p(inside: &mut Inside, m: &'static M) {
 
 /// The P of `m`, whose word does not name it any more, goes to whoever needs it.
 fn release_p(inside: &mut Inside, m: &'static M) {
-    // SAFETY: inside, a goroutine's M has a P.
-    let p: &'static P = unsafe { &*m.p.get() };
+    let p = owned(m);
     m.p.set(ptr::null());
     // Thieves can take what is in the queue, but not what is in `runnext`.
     if let Some(next) = p.queue.take_next()
@@ -314,7 +307,7 @@ fn release_p(inside: &mut Inside, m: &'static M) {
         let mut lists = lists::lock(inside);
         // In turns: those who stand in the bound queue may be back in it before the
         // last of them is served.
-        let queued = p.has_work() || lists::global_len() != 0;
+        let queued = lists::any_queued_for(p);
         let bound_first = p.turns.bound_goes(queued, lists.has_bound(), 1);
         let wake = if bound_first {
             claim_bound_for(&mut lists, p)
@@ -361,6 +354,13 @@ fn try_push_idle(inside: &Inside, p: &'static P) -> (ShortGuard<'static, Lists>,
     (lists, stops)
 }
 
+/// `p`, which `m` owns, is the caller's from now on.
+fn disown(m: &'static M, p: &'static P) {
+    p.token.lay_down(m);
+    m.word.disown();
+    m.p.set(ptr::null());
+}
+
 /// The P of `m` goes to the first bound M that wants one. False: there is none. What is queued has
 /// its turn when that one next schedules: two that wake each other on two threads would have the P
 /// for themselves.
@@ -374,11 +374,8 @@ pub(crate) fn give_to_bound(inside: &mut Inside, m: &'static M, p: &'static P) -
         return false;
     };
     // The giver's word does not name the P any more when it is given.
-    p.token.lay_down(m);
-    m.word.disown();
-    m.p.set(ptr::null());
-    p.turns
-        .has_gone_to_bound(p.has_work() || lists::global_len() != 0);
+    disown(m, p);
+    p.turns.has_gone_to_bound(lists::any_queued_for(p));
     let wake = claim(bound);
     give(bound, p, false);
     drop(lists);
@@ -447,9 +444,7 @@ pub(crate) fn rest(inside: &mut Inside, m: &'static M) {
             // It was to stop when its M saw it, and takes part again.
             return;
         }
-        p.token.lay_down(m);
-        m.word.disown();
-        m.p.set(ptr::null());
+        disown(m, p);
     }
     let (mut lists, stops) = match p {
         Some(p) => try_push_idle(inside, p),

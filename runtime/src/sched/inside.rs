@@ -134,8 +134,8 @@ impl Inside {
             return m.look_again();
         }
         let p = owned(m);
-        let queued = || p.has_work() || lists::global_len() != 0;
-        if !(m.home.waits() || (queued() && lists::lock(self).resting() == 0)) {
+        let by_others = || lists::any_queued_for(p) && lists::lock(self).resting() == 0;
+        if !(m.home.waits() || by_others()) {
             return;
         }
         let now = clock::now();

@@ -51,11 +51,7 @@ impl Later {
         let inside = Inside::enter();
         let g = match inside.p() {
             Some(p) => p.take_block(&inside),
-            None => {
-                let mut one = GList::new();
-                g::take_blocks(&inside, &mut one, 1);
-                one.pop().expect("one was taken")
-            }
+            None => g::take_block(&inside),
         };
         g.set_class(class);
         g.set_kind(Kind::Later);
@@ -105,11 +101,7 @@ impl Later {
         g.word.end();
         match inside.p() {
             Some(p) => p.give_block(inside, g),
-            None => {
-                let mut one = GList::new();
-                one.push(g);
-                g::give_blocks(inside, &mut one);
-            }
+            None => g::give_block(inside, g),
         }
         Some(Revoked {
             _closure: Unspawned(Some(entry), self.undo),

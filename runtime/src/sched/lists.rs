@@ -245,10 +245,6 @@ impl Lists {
         self.spare.len() + usize::from(self.has_poller())
     }
 
-    pub(super) fn spares(&self) -> usize {
-        self.spare.len()
-    }
-
     /// `m` is the poller from now on, if there is none.
     pub(super) fn set_poller(&mut self, m: &'static M) {
         m.home.place.set(Place::Poller);
@@ -335,6 +331,12 @@ pub(crate) fn lock(inside: &Inside) -> ShortGuard<'static, Lists> {
 #[inline]
 pub(crate) fn global_len() -> usize {
     GLOBAL_LEN.load(Ordering::Relaxed)
+}
+
+/// Whether anybody is queued for `p`: there, or for all; a hint.
+#[inline]
+pub(super) fn any_queued_for(p: &P) -> bool {
+    p.has_work() || global_len() != 0
 }
 
 /// Whether anybody in it was woken from outside; a hint.

@@ -118,6 +118,11 @@ impl M {
         !(self.word.load().bits() ^ self.believed.get())
     }
 
+    /// The CPU time of its thread; None when that is gone.
+    pub(super) fn cpu_time(&self) -> Option<Nanos> {
+        super::sys::cpu_time(self.tid.load(Ordering::Relaxed))
+    }
+
     /// Whether it owns the P that it knows of. The thread is inside.
     pub(crate) fn owns_as_before(&self) -> bool {
         self.word.load().bits() == !self.owned.get()

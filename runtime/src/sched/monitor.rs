@@ -160,10 +160,12 @@ pub(super) struct Monitor {
     pub(super) nobody_rests: bool,
     /// Work waited beside an idle P at the last tick.
     waited: bool,
-    /// The M that was looked at last, and whether any Stolen one was seen.
+    /// The M that was looked at last.
     pub(super) cursor: usize,
+    /// Some Stolen one was seen in this tick.
     pub(super) stolen_seen: bool,
-    /// Nor has the signal just been sent to all of them.
+    /// And one to which the signal has not just been sent; or there may be some that this tick did
+    /// not come to.
     pub(super) stolen_at_large: bool,
     /// Some M was stuck inside in this tick, and how many the next rescue releases.
     stuck: bool,

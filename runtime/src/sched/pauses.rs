@@ -83,15 +83,14 @@ impl Pauses {
 
     /// Whether the thread of `m` has computed since the last look.
     pub(super) fn has_computed(&self, m: &'static M) -> bool {
-        sys::cpu_time(m.tid.load(Ordering::Relaxed))
+        m.cpu_time()
             .is_some_and(|cpu| cpu.saturating_sub(self.cpu.get()) >= COMPUTES)
     }
 
     /// Looks at the thread of `m`. True: it has computed since the last look. How often it slept
     /// costs 5 us, and is asked for only of such threads.
     pub(super) fn look(&self, m: &'static M) -> bool {
-        let tid = m.tid.load(Ordering::Relaxed);
-        let Some(cpu) = sys::cpu_time(tid) else {
+        let Some(cpu) = m.cpu_time() else {
             return false;
         };
         if cpu < self.cpu.get() {
@@ -110,34 +109,33 @@ impl Pauses {
         }
         self.cpu.set(cpu);
         self.at.set(now);
-        self.note(used, || sys::sleeps(tid));
+        self.note(used, || sys::sleeps(m.tid.load(Ordering::Relaxed)));
         true
     }
 
     fn note(&self, used: Used, sleeps: impl FnOnce() -> Option<u32>) {
         let all = used.is_all();
-        let slept = match if all && self.sleeps_known.get() {
+        let count = if all && self.sleeps_known.get() {
             None
         } else {
             sleeps()
-        } {
-            // Certainly not, or the OS does not say.
-            None => Some(false),
+        };
+        let awake = match count {
+            // Certainly, or the OS does not say.
+            None => true,
             Some(now) => {
                 let before = self.sleeps.replace(now);
-                let known = self.sleeps_known.replace(true).then_some(before != now);
-                known.or(all.then_some(false))
+                // At the first look there is nothing to compare with.
+                if self.sleeps_known.replace(true) {
+                    before == now
+                } else {
+                    all
+                }
             }
         };
-        self.awake.set(slept == Some(false));
-        match slept {
-            Some(true) => self.unbroken.set(0),
-            Some(false) => self
-                .unbroken
-                .set(self.unbroken.get().saturating_add(used.cpu)),
-            // It may have.
-            None => self.unbroken.set(0),
-        }
+        let unbroken = self.unbroken.get().saturating_add(used.cpu);
+        self.awake.set(awake);
+        self.unbroken.set(if awake { unbroken } else { 0 });
     }
 
     /// Whether the signal may be sent now.

@@ -175,15 +175,9 @@ fn is_requested(m: &M) -> bool {
 
 /// Parks the thread, which is `m`, unless it is in the wrong place for that.
 fn park(m: &'static M) {
-    if m.rt.is_inside() {
-        // It is in the middle of entering, and finds there that it has lost its P.
-        return m.req.store(0, Ordering::Relaxed);
-    }
-    let Some(g) = m.running() else {
-        return m.req.store(0, Ordering::Relaxed);
-    };
-    // It was sent before that was known.
-    if g.quiet.is_wanted() {
+    // In the middle of entering, where it finds that it has lost its P; on its own stack; or the
+    // signal was sent before it was known that the goroutine wants none.
+    if m.rt.is_inside() || m.running().is_none_or(|g| g.quiet.is_wanted()) {
         return m.req.store(0, Ordering::Relaxed);
     }
     if deferral::is_deferred() {

@@ -40,7 +40,7 @@ pub(crate) fn run_machine(m: &'static M) {
     }
     idle::give_p_on(&mut inside, m);
     debug_assert!(
-        !m.searching.load(std::sync::atomic::Ordering::Relaxed),
+        !m.searching.load(Ordering::Relaxed),
         "it ran a goroutine last"
     );
     m::resign(m);
@@ -151,7 +151,7 @@ fn find_at_home(
         look_outside(inside, p, asked);
     }
     let theirs = m.home.take_gave_way() || due;
-    if theirs && (p.has_work() || lists::global_len() != 0 || lists::bound_waits()) {
+    if theirs && (lists::any_queued_for(p) || lists::bound_waits()) {
         if asked {
             // For the next owner: something may have been woken that is urgent.
             p.call_attention();

@@ -4,7 +4,7 @@
 //! stored in the block, a larger one in a box. Its stack is only promised (a
 //! counter), so that spawning is what fails when there can't be one.
 
-use super::g::{Cold, Entry, GList, GRef, INLINE_WORDS};
+use super::g::{Cold, Entry, GRef, INLINE_WORDS};
 use super::inside::Inside;
 use super::{g, lists, start};
 use goweft_stacks::Class;
@@ -145,9 +145,7 @@ pub(crate) fn spawn<F: FnOnce()>(f: F, spec: Spec) -> io::Result<(GRef, u64)> {
         }
         None => {
             lists::FOREIGN_SPAWNED.fetch_add(1, Ordering::Relaxed);
-            let mut one = GList::new();
-            g::take_blocks(&inside, &mut one, 1);
-            (one.pop().expect("one was taken"), lists::new_ids(1))
+            (g::take_block(&inside), lists::new_ids(1))
         }
     };
     g.id.store(id, Ordering::Relaxed);

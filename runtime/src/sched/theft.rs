@@ -168,21 +168,20 @@ fn complain() {
     });
 }
 
-/// Gives `p`, which is the monitor's, to whoever should run on it. `urgent`: for what was just
-/// woken, which is served then, unless `p` is to stop.
-fn hand_over(inside: &mut Inside, p: &'static P, urgent: &mut bool, now: Nanos) {
+/// Gives `p`, which is the monitor's, to whoever should run on it. `unserved`: what was just woken
+/// waits still, and is served then, unless `p` is to stop.
+fn hand_over(inside: &mut Inside, p: &'static P, unserved: &mut bool, now: Nanos) {
     if p.index >= lists::procs() {
         return idle::rest_p(inside, p);
     }
-    let urgent = std::mem::take(urgent);
     let mut lists = lists::lock(inside);
     lists.drain_preempted();
-    let queued = p.has_work() || lists::global_len() != 0;
+    let queued = lists::any_queued_for(p);
     let overdue = now.saturating_sub(lists::bound_since()) >= 2 * start::time_slice();
     // With many that compute the first is always overdue. When there are too many threads already
     // those have three turns of four.
     let in_a_row = if preempt::are_many_parked() { 3 } else { 1 };
-    let urgent = urgent && p.turns.urgent_goes(lists::urgent_waits());
+    let urgent = std::mem::take(unserved) && p.turns.urgent_goes(lists::urgent_waits());
     let first = if urgent {
         lists::urgent_waits()
     } else {
@@ -216,5 +215,5 @@ fn hand_over(inside: &mut Inside, p: &'static P, urgent: &mut bool, now: Nanos) 
 pub(super) fn rested(inside: &Inside) -> usize {
     let mut lists = lists::lock(inside);
     lists.drain_preempted();
-    lists.spares() + usize::from(lists.has_poller())
+    lists.resting()
 }

@@ -20,6 +20,7 @@ use super::p::P;
 use super::{entry, idle, lists, steal, wakeup};
 use crate::clock::{self, NEVER, Nanos};
 use crate::protocol::gword::{Parked, Ready, Ticket};
+use crate::protocol::mword::Snapshot;
 use crate::{prefetch, sys};
 use goweft_stacks::context::{self, Context};
 use std::cell::Cell;
@@ -345,7 +346,7 @@ impl Inside {
     /// PROTOCOL 5 (b) and (c): the thread has no P and none is idle. True: the
     /// goroutine has a P again, perhaps on another thread. False: look again.
     #[cold]
-    pub(crate) fn regain_p(&mut self, seen: crate::protocol::mword::Snapshot) -> bool {
+    pub(crate) fn regain_p(&mut self, seen: Snapshot) -> bool {
         let m = self.m().expect("only an M loses its P");
         let g = self.g().expect("only a goroutine runs without a P");
         if stays(g) || !g.bound.load(Ordering::Relaxed).is_null() {
@@ -404,20 +405,14 @@ impl Inside {
     #[cold]
     #[inline(never)]
     fn yield_with_thread(&mut self, m: &'static M, p: &'static P) {
-        let others = p.has_work() || lists::global_len() != 0 || lists::bound_waits();
+        let others = lists::any_queued_for(p) || lists::bound_waits();
         let retires = p.index >= lists::procs();
         if !(others || retires) {
             return;
         }
         p.counters().yields.add(1);
-        idle::give_p_away(self, m);
-        let seen = m.word.load();
-        assert!(
-            m.word.wait(seen),
-            "nobody else writes the word of an M without a P"
-        );
-        lists::lock(self).push_bound(m);
-        idle::wake_for_work(self);
+        self.stay_without_p(m);
+        self.queue_for_p(m);
         idle::wait_for_p(m);
     }
 
@@ -428,20 +423,31 @@ impl Inside {
         owned(m).counters().parks.add(1);
         let was_bound = g.bound.swap(ptr::from_ref(m).cast_mut(), Ordering::Relaxed);
         g.with_thread.set(true);
+        self.stay_without_p(m);
+        if g.word.commit_park() == Parked::Notified {
+            self.queue_for_p(m);
+        }
+        idle::wait_for_p(m);
+        g.word.start();
+        g.with_thread.set(false);
+        g.bound.store(was_bound, Ordering::Relaxed);
+    }
+
+    /// The thread keeps its goroutine and gives its P away: whoever finds it in the bound queue may
+    /// claim it.
+    fn stay_without_p(&mut self, m: &'static M) {
         idle::give_p_away(self, m);
         let seen = m.word.load();
         assert!(
             m.word.wait(seen),
             "nobody else writes the word of an M without a P"
         );
-        if g.word.commit_park() == Parked::Notified {
-            lists::lock(self).push_bound(m);
-            idle::wake_for_work(self);
-        }
-        idle::wait_for_p(m);
-        g.word.start();
-        g.with_thread.set(false);
-        g.bound.store(was_bound, Ordering::Relaxed);
+    }
+
+    /// `m`, which is Waiting, wants a P.
+    fn queue_for_p(&mut self, m: &'static M) {
+        lists::lock(self).push_bound(m);
+        idle::wake_for_work(self);
     }
 
     /// Puts the wait into the timers of this P.
@@ -659,9 +665,7 @@ impl Drop for BlockOwner {
         // SAFETY: null or an address of a block.
         if let Some(g) = unsafe { GRef::from_nullable(p) } {
             g::unmake_thread(g);
-            let mut list = GList::new();
-            list.push(g);
-            g::give_blocks(&Inside::foreign(), &mut list);
+            g::give_block(&Inside::foreign(), g);
         }
     }
 }
@@ -674,9 +678,7 @@ fn thread_block(inside: &Inside) -> GRef {
     if let Some(g) = unsafe { GRef::from_nullable(THREAD_BLOCK.get()) } {
         return g;
     }
-    let mut one = GList::new();
-    g::take_blocks(inside, &mut one, 1);
-    let g = one.pop().expect("one was taken");
+    let g = g::take_block(inside);
     g::make_thread(g);
     THREAD_BLOCK.set(g.as_ptr());
     // Registers the destructor. When the thread is past it, the block stays

@@ -11,7 +11,7 @@ use super::p::P;
 use super::pauses::Pauses;
 use super::theft::Victim;
 use super::thread_state::ThreadState;
-use super::{idle, lists, start, sys, wakeup};
+use super::{idle, lists, start, wakeup};
 use crate::clock::Nanos;
 use crate::protocol::barrier;
 use crate::protocol::delay;
@@ -72,19 +72,9 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// The CPU time of the thread of `m`; 0 when it is gone.
-    fn clock(&self, m: &'static M) -> Nanos {
-        sys::cpu_time(m.tid.load(Ordering::Relaxed)).unwrap_or(0)
-    }
-
     /// It has not called the runtime in this slice.
     fn is_deaf(&self) -> bool {
         self.since.get() == self.slice_since.get()
-    }
-
-    /// The CPU time of the thread of `m` since the slice began.
-    fn used(&self, m: &'static M) -> Nanos {
-        self.clock(m).saturating_sub(self.slice_cpu.get())
     }
 
     /// For how long the goroutine has had the P.
@@ -115,7 +105,7 @@ impl Watch {
         let same_slice = self.nth.replace(nth) == nth && same_word;
         if !same_slice {
             self.slice_since.set(now);
-            let cpu = self.clock(m);
+            let cpu = clock_of(m);
             self.slice_cpu.set(cpu);
             self.asked.set(false);
             let slept = m.slept.swap(0, Ordering::Relaxed);
@@ -133,6 +123,11 @@ impl Watch {
     }
 }
 
+/// The CPU time of the thread of `m`; 0 when it is gone.
+fn clock_of(m: &M) -> Nanos {
+    m.cpu_time().unwrap_or(0)
+}
+
 impl Monitor {
     /// One P. Notes what is to be stolen, and whether to look again soon.
     pub(super) fn watch(&mut self, inside: &mut Inside, p: &'static P) {
@@ -147,8 +142,8 @@ impl Monitor {
         };
         let (now, watch) = (self.now, &m.watch);
         let look = m.rt.look();
-        let slice = p.slice();
-        let still = watch.update(m, word, look, slice, now);
+        let nth = p.slice();
+        let still = watch.update(m, word, look, nth, now);
         if still && (!self.late || look.inside) {
             watch.stills.set(watch.stills.get() + 1);
         }
@@ -179,9 +174,9 @@ impl Monitor {
         self.look_again |= may_rob || (urgent && !still);
         if ((waits || at_home) && over) || may_displace || retires {
             if !watch.asked.replace(true) {
-                watch.cpu.set(watch.clock(m));
+                watch.cpu.set(clock_of(m));
             }
-            m.rt.ask(slice);
+            m.rt.ask(nth);
             p.call_attention();
         }
         // Goroutines that give way before their slice is over are not asked; 61 of them may
@@ -204,13 +199,13 @@ impl Monitor {
         if !still {
             return;
         }
-        let for_how_long = now.saturating_sub(watch.since.get());
         if look.inside {
             self.inside_for_long(inside, m);
             return;
         }
         // Held up by a destructor, outside.
         idle::stop_searching(inside, m);
+        let for_how_long = now.saturating_sub(watch.since.get());
         if !waits && for_how_long < IDLE_AFTER {
             watch.blocked_since.set(0);
             return;
@@ -243,13 +238,15 @@ impl Monitor {
             ThreadState::Running => {
                 // CPU time, and not the clock on the wall: what the OS gives to
                 // others is not the goroutine's.
-                let by_slice = waits
-                    && over
-                    && watch.used(m) >= self.slice / 2
-                    && ((watch.is_deaf() && seen != ThreadState::Unknown)
-                        || asked
-                            && watch.clock(m).saturating_sub(watch.cpu.get())
-                                >= self.slice / HEARS_IN);
+                let by_slice = waits && over && {
+                    let cpu = clock_of(m);
+                    let in_slice = cpu.saturating_sub(watch.slice_cpu.get());
+                    let since_asked = cpu.saturating_sub(watch.cpu.get());
+                    let may_hear = since_asked < self.slice / HEARS_IN;
+                    in_slice >= self.slice / 2
+                        && ((asked && !may_hear)
+                            || (watch.is_deaf() && seen != ThreadState::Unknown))
+                };
                 // Twice at least before a theft: it tells what was between. (And where the OS does
                 // not say, each time: the clock since the last look does.)
                 let counts = watch.stills.get() == 1
@@ -292,7 +289,7 @@ impl Monitor {
     /// for.
     fn inside_for_long(&mut self, inside: &Inside, m: &'static M) {
         let watch = &m.watch;
-        let Some(cpu) = sys::cpu_time(m.tid.load(Ordering::Relaxed)) else {
+        let Some(cpu) = m.cpu_time() else {
             return;
         };
         if watch.stills.get() <= 1 {
@@ -306,9 +303,7 @@ impl Monitor {
         if watch.spun.get() < STUCK_TIMES {
             watch.spun.set(watch.spun.get() + 1);
             let _ = barrier::heavy();
-            watch
-                .cpu
-                .set(sys::cpu_time(m.tid.load(Ordering::Relaxed)).unwrap_or(cpu));
+            watch.cpu.set(m.cpu_time().unwrap_or(cpu));
         } else {
             self.rescue(inside);
         }
