@@ -10,7 +10,7 @@
 //! that sees the bit, takes the lock, finds the waiter linked, and serves the queue.
 //! A waiter that gives up serves it as well: the next one may want less.
 
-use super::wait::{NOWHERE, wait, wait_with};
+use super::wait::{wait, wait_with};
 use crate::channel::wait::{Queue, Verdict, Woken};
 use crate::clock::{self, NEVER, Nanos};
 use crate::context::{Context, ContextError};
@@ -342,15 +342,9 @@ impl Semaphore {
         let waiting = self.waiting.lock(&inside);
         let lock = &self.waiting;
         let reason = WaitReason::Semaphore;
-        if n > self.size {
-            let queue = Waiting::hopeless;
-            wait(&mut inside, lock, waiting, queue, NOWHERE, reason, deadline);
-            return false;
-        }
-        if self.take_or_announce(n) {
+        let Some(queue) = self.queue_for(n) else {
             return true;
-        }
-        let queue = Waiting::queue;
+        };
         let wants = (&raw const n).cast_mut().cast();
         let granted = wait(&mut inside, lock, waiting, queue, wants, reason, deadline);
         if granted.is_none() {
@@ -371,13 +365,8 @@ impl Semaphore {
         let waiting = self.waiting.lock(&inside);
         let lock = &self.waiting;
         let reason = WaitReason::Semaphore;
-        let hopeless = n > self.size;
-        if !hopeless && self.take_or_announce(n) {
+        let Some(queue) = self.queue_for(n) else {
             return Ok(());
-        }
-        let queue = match hopeless {
-            true => Waiting::hopeless,
-            false => Waiting::queue,
         };
         let wants = (&raw const n).cast_mut().cast();
         let granted = wait_with(&mut inside, lock, waiting, queue, wants, reason, done);
@@ -393,6 +382,14 @@ impl Semaphore {
             }
             result => result,
         }
+    }
+
+    /// Under the lock: where one who wants `n` has to wait. None: they are taken.
+    fn queue_for(&self, n: usize) -> Option<fn(&mut Waiting) -> &mut Queue> {
+        if n > self.size {
+            return Some(Waiting::hopeless);
+        }
+        (!self.take_or_announce(n)).then_some(Waiting::queue)
     }
 
     /// Under the lock: takes `n`, or says that somebody waits.

@@ -13,8 +13,7 @@ use crate::sched::{Inside, WaitReason};
 
 /// Waits at the end of a queue behind `lock`, which the caller holds as `guard`, until
 /// somebody gives a verdict. None: `deadline` came first, or the wait was refused, and leaving
-/// panics. `slot` is for whoever takes the
-/// record out.
+/// panics. `slot` is for whoever takes the record out.
 pub(super) fn wait<Q>(
     inside: &mut Inside,
     lock: &ShortLock<Q>,
