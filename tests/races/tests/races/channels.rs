@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 type Token = Arc<()>;
+type Ends = (Sender<Token>, Receiver<Token>);
 
 /// A channel, or two, and a context that ends the wait.
 struct Until<T> {
@@ -28,9 +29,9 @@ impl<T> Until<T> {
 /// A channel, and who has what of it.
 struct Line {
     /// Those of the side that ends: dropping them closes.
-    end: Mutex<Option<(Sender<Token>, Receiver<Token>)>>,
+    end: Mutex<Option<Ends>>,
     /// Those of the side that waits: what it does not need it gives away at once.
-    wait: Mutex<Option<(Sender<Token>, Receiver<Token>)>>,
+    wait: Mutex<Option<Ends>>,
     token: Token,
     /// Values that a send took.
     sent: AtomicUsize,
@@ -60,16 +61,16 @@ impl Line {
         line
     }
 
-    fn of_waiting(&self) -> (Sender<Token>, Receiver<Token>) {
+    fn of_waiting(&self) -> Ends {
         self.wait.lock().unwrap().take().expect("once a round")
     }
 
-    fn of_ending(&self) -> (Sender<Token>, Receiver<Token>) {
+    fn of_ending(&self) -> Ends {
         self.end.lock().unwrap().take().expect("once a round")
     }
 
     /// For those who come after the race.
-    fn give_back(&self, ends: (Sender<Token>, Receiver<Token>)) {
+    fn give_back(&self, ends: Ends) {
         *self.wait.lock().unwrap() = Some(ends);
     }
 
@@ -337,16 +338,23 @@ impl Fork {
         Fork {
             input: Line::new(dice, true),
             output: Line::new(dice, false),
-            late: dice.roll(2) == 0,
+            late: false,
         }
     }
 
-    /// Something happens on both sides, in either order, or on one or none of them; `late` by
-    /// dynamic selects.
-    fn stir(&self, late: bool, input: &Sender<Token>, output: &Receiver<Token>, dice: &mut Dice) {
+    fn perhaps_late(dice: &mut Dice) -> Fork {
+        Fork {
+            late: dice.roll(2) == 0,
+            ..Fork::new(dice)
+        }
+    }
+
+    /// Something happens on both sides, in either order, or on one or none of them; by dynamic
+    /// selects where it is `late`.
+    fn stir(&self, input: &Sender<Token>, output: &Receiver<Token>, dice: &mut Dice) {
         let first = dice.roll(2);
         for turn in 0..dice.roll(3) {
-            match (turn == first, late) {
+            match (turn == first, self.late) {
                 (true, false) => self.input.offer(input, dice),
                 (true, true) => self.input.offer_by_select(input, dice),
                 (false, false) => self.output.ask(output, dice),
@@ -355,22 +363,30 @@ impl Fork {
         }
     }
 
+    /// Stirs, and closes one of the two channels, from one end or the other.
+    fn close(&self, dice: &mut Dice) {
+        let (input, output) = (self.input.of_ending(), self.output.of_ending());
+        self.stir(&input.0, &output.1, dice);
+        assert!(match dice.roll(4) {
+            0 => input.0.close(),
+            1 => input.1.close(),
+            2 => output.0.close(),
+            _ => output.1.close(),
+        });
+    }
+
+    /// Stirs before `end` and after it.
+    fn stir_around(&self, dice: &mut Dice, end: impl FnOnce()) {
+        let (input, output) = (self.input.of_ending(), self.output.of_ending());
+        self.stir(&input.0, &output.1, dice);
+        end();
+        self.stir(&input.0, &output.1, dice);
+    }
+
     fn check(&self) {
         self.input.check();
         self.output.check();
     }
-}
-
-type Ends = (Sender<Token>, Receiver<Token>);
-
-/// Closes one of the two channels, from one end or the other.
-fn close_one(input: &Ends, output: &Ends, dice: &mut Dice) {
-    assert!(match dice.roll(4) {
-        0 => input.0.close(),
-        1 => input.1.close(),
-        2 => output.0.close(),
-        _ => output.1.close(),
-    });
 }
 
 #[test]
@@ -394,11 +410,7 @@ fn selecting_against_closing() {
             fork.input.give_back(input);
             fork.output.give_back(output);
         },
-        end: |fork, dice| {
-            let (input, output) = (fork.input.of_ending(), fork.output.of_ending());
-            fork.stir(false, &input.0, &output.1, dice);
-            close_one(&input, &output, dice);
-        },
+        end: Fork::close,
         check: Fork::check,
     };
     race.race("selecting against closing");
@@ -420,11 +432,7 @@ fn selecting_against_its_deadline() {
             fork.input.give_back(input);
             fork.output.give_back(output);
         },
-        end: |fork, dice| {
-            let (input, output) = (fork.input.of_ending(), fork.output.of_ending());
-            fork.stir(false, &input.0, &output.1, dice);
-            fork.stir(false, &input.0, &output.1, dice);
-        },
+        end: |fork, dice| fork.stir_around(dice, || {}),
         check: Fork::check,
     };
     race.race("selecting against its deadline");
@@ -444,15 +452,7 @@ fn selecting_against_a_context() {
             fork.input.give_back(input);
             fork.output.give_back(output);
         },
-        end: |Until {
-                  of: fork, cancel, ..
-              },
-              dice| {
-            let (input, output) = (fork.input.of_ending(), fork.output.of_ending());
-            fork.stir(false, &input.0, &output.1, dice);
-            cancel.cancel();
-            fork.stir(false, &input.0, &output.1, dice);
-        },
+        end: |until, dice| until.of.stir_around(dice, || until.cancel.cancel()),
         check: |until| until.of.check(),
     };
     race.race("selecting against a context");
@@ -513,7 +513,7 @@ impl Fork {
                 true => select.ready_timeout(dice.moment()).ok(),
                 false => Some(select.ready()),
             };
-            let is_some = |moved| {
+            let outcome = |moved| {
                 if moved {
                     Chosen::Moved
                 } else {
@@ -523,11 +523,11 @@ impl Fork {
             return match ready {
                 Some(i) if i == recv => match from.try_recv() {
                     Err(TryRecvError::Disconnected) => Chosen::Ended,
-                    value => is_some(self.input.received(value)),
+                    value => outcome(self.input.received(value)),
                 },
                 Some(i) if i == send => match to.try_send(self.output.token.clone()) {
                     Err(TrySendError::Disconnected(_)) => Chosen::Ended,
-                    sent => is_some(self.output.sent(sent)),
+                    sent => outcome(self.output.sent(sent)),
                 },
                 Some(_) => Chosen::Ended,
                 None => Chosen::Nothing,
@@ -561,18 +561,14 @@ impl Fork {
 #[test]
 fn selecting_among_a_list_against_closing() {
     let race = Pair {
-        make: Fork::new,
+        make: Fork::perhaps_late,
         wait: |fork, dice| {
             let (input, output) = (fork.input.of_waiting(), fork.output.of_waiting());
             while fork.choose((&input.1, &output.0), None, false, dice) != Chosen::Ended {}
             fork.input.give_back(input);
             fork.output.give_back(output);
         },
-        end: |fork, dice| {
-            let (input, output) = (fork.input.of_ending(), fork.output.of_ending());
-            fork.stir(fork.late, &input.0, &output.1, dice);
-            close_one(&input, &output, dice);
-        },
+        end: Fork::close,
         check: Fork::check,
     };
     race.race_one_in(20, "selecting among a list against closing");
@@ -581,7 +577,7 @@ fn selecting_among_a_list_against_closing() {
 #[test]
 fn selecting_among_a_list_against_its_deadline() {
     let race = Pair {
-        make: Fork::new,
+        make: Fork::perhaps_late,
         wait: |fork, dice| {
             let (input, output) = (fork.input.of_waiting(), fork.output.of_waiting());
             for _ in 0..2 {
@@ -590,11 +586,7 @@ fn selecting_among_a_list_against_its_deadline() {
             fork.input.give_back(input);
             fork.output.give_back(output);
         },
-        end: |fork, dice| {
-            let (input, output) = (fork.input.of_ending(), fork.output.of_ending());
-            fork.stir(fork.late, &input.0, &output.1, dice);
-            fork.stir(fork.late, &input.0, &output.1, dice);
-        },
+        end: |fork, dice| fork.stir_around(dice, || {}),
         check: Fork::check,
     };
     race.race_one_in(20, "selecting among a list against its deadline");
@@ -603,7 +595,7 @@ fn selecting_among_a_list_against_its_deadline() {
 #[test]
 fn selecting_among_a_list_against_a_context() {
     let race = Pair {
-        make: |dice| Until::new(Fork::new(dice)),
+        make: |dice| Until::new(Fork::perhaps_late(dice)),
         wait: |Until { of: fork, ctx, .. }, dice| {
             let (input, output) = (fork.input.of_waiting(), fork.output.of_waiting());
             let ends = (&input.1, &output.0);
@@ -611,15 +603,7 @@ fn selecting_among_a_list_against_a_context() {
             fork.input.give_back(input);
             fork.output.give_back(output);
         },
-        end: |Until {
-                  of: fork, cancel, ..
-              },
-              dice| {
-            let (input, output) = (fork.input.of_ending(), fork.output.of_ending());
-            fork.stir(fork.late, &input.0, &output.1, dice);
-            cancel.cancel();
-            fork.stir(fork.late, &input.0, &output.1, dice);
-        },
+        end: |until, dice| until.of.stir_around(dice, || until.cancel.cancel()),
         check: |until| until.of.check(),
     };
     race.race_one_in(20, "selecting among a list against a context");
