@@ -315,8 +315,8 @@ impl<T: AsFd> Read for Async<T> {
     }
 }
 
-/// Writes to the descriptor, by `write(2)`: not behind what `T` may have buffered, and where
-/// nobody reads any more with SIGPIPE, also to a socket, unless it is ignored, as Rust's
+/// Writes to the descriptor, by `write(2)`: what `T` has buffered is passed by. Where nobody reads
+/// any more the system sends SIGPIPE, for a socket too, unless the program ignores it, as Rust's
 /// programs do.
 impl<T: AsFd> Write for &Async<T> {
     /// Waits until there is room for something; how much was taken.

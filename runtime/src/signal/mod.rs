@@ -200,8 +200,9 @@ pub fn ignored(signal: Signal) -> io::Result<bool> {
 #[doc(alias = "Reset")]
 #[doc(alias = "signal.Reset")]
 pub fn reset(signals: &[Signal]) -> io::Result<()> {
-    for &signal in signals {
-        check("reset", &[signal])?;
+    // None at all is nothing to do.
+    if !signals.is_empty() {
+        check("reset", signals)?;
     }
     relay::reset(signals)
 }
