@@ -4,7 +4,7 @@
 use goweft::net::{TcpListener, TcpStream};
 use goweft::sync::{Mutex, WaitGroup};
 use goweft::{Builder, JoinHandle, channel, go, run, runtime, select, task, time};
-use goweft_tests::pressure::WATCHDOG;
+use goweft_tests::pressure::{Hogs, WATCHDOG};
 use goweft_tests::scenario;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -539,6 +539,36 @@ fn one_who_was_woken_while_its_thread_blocked_does_not_wait_for_a_slice() {
     }
     let ran = scenario::run(env!("CARGO_BIN_EXE_scenario"), "woken_at_home", &[]);
     assert_eq!(ran.out, "soon\n", "{ran:?}");
+}
+
+/// All others compute, and nobody waits for their processors: so the monitor looks seldom, and has
+/// to be told.
+#[test]
+fn one_who_comes_back_from_a_call_that_blocks_has_a_processor_as_soon_as_others() {
+    if scenario::everybody_is_pinned() {
+        return;
+    }
+    let _alone = alone(2);
+    let _hogs = Hogs::start(2);
+    // At the median.
+    let late = |is_pinned| {
+        let caller = Builder::new().pinned(is_pinned).spawn(|| {
+            let mut late = [(); 11].map(|()| {
+                // Their slices are over by then.
+                thread::sleep(25 * MS);
+                let back = Instant::now();
+                time::Timer::new(WATCHDOG).stop();
+                back.elapsed()
+            });
+            late.sort_unstable();
+            late[5]
+        });
+        caller.unwrap().join().unwrap()
+    };
+    // Of some rounds, for the machine may be away in one.
+    let rounds: Vec<_> = (0..5).map(|_| (late(true), late(false))).collect();
+    let soon = rounds.iter().any(|(pinned, free)| *pinned < 2 * *free + MS);
+    assert!(soon, "{rounds:?}");
 }
 
 #[test]

@@ -162,8 +162,11 @@ pub(super) struct Monitor {
     waited: bool,
     /// The M that was looked at last.
     pub(super) cursor: usize,
-    /// Some Stolen one was seen in this tick.
+    /// Some Stolen one was seen since the cursor went round for the last time but one: it may take
+    /// ticks to come to all.
     pub(super) stolen_seen: bool,
+    /// The same for this round, and for the one before.
+    pub(super) stolen_in_round: [bool; 2],
     /// And one to which the signal has not just been sent; or there may be some that this tick did
     /// not come to.
     pub(super) stolen_at_large: bool,
@@ -213,6 +216,7 @@ pub(crate) fn run() -> ! {
         waited: false,
         cursor: 0,
         stolen_seen: false,
+        stolen_in_round: [false; 2],
         stolen_at_large: false,
         stuck: false,
         release: 1,

@@ -40,26 +40,28 @@ impl Monitor {
         let count = m::count();
         let times = if self.late { LATE } else { 1 };
         let mut left = times * STOLEN;
-        self.stolen_seen = false;
+        let mut seen = false;
         self.stolen_at_large = false;
         for _ in 0..count.min(times * WORDS) {
-            self.cursor = if self.cursor + 1 < count {
-                self.cursor + 1
-            } else {
-                0
-            };
+            self.cursor += 1;
+            if self.cursor >= count {
+                self.cursor = 0;
+                self.stolen_in_round = [false, self.stolen_in_round[0]];
+            }
             let m = m::slot(self.cursor);
             let word = m.word.load();
             if word.state() != State::Stolen {
                 continue;
             }
-            self.stolen_seen = true;
+            seen = true;
             self.watch_one_stolen(inside, m, word);
             left -= 1;
             if left == 0 {
                 break;
             }
         }
+        self.stolen_in_round[0] |= seen;
+        self.stolen_seen = self.stolen_in_round.contains(&true);
         // There may be more, to which this tick did not come.
         self.stolen_at_large |= left == 0 || (self.stolen_seen && count > times * WORDS);
     }

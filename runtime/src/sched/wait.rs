@@ -355,8 +355,8 @@ impl Inside {
             }
             // What it names is another's by now, and step 9 must not take it for ours.
             m.p.set(ptr::null());
-            lists::lock(self).push_bound(m);
-            idle::wake_for_work(self);
+            self.queue_for_p(m);
+            wakeup::notice();
             idle::wait_for_p(m);
             return true;
         }
