@@ -17,6 +17,7 @@ use mio::unix::SourceFd;
 use std::{
     fmt, io,
     os::fd::{AsRawFd, BorrowedFd},
+    panic::{RefUnwindSafe, UnwindSafe},
     process,
     ptr::NonNull,
     sync::{Arc, atomic::Ordering},
@@ -51,6 +52,10 @@ pub struct Descriptor {
 unsafe impl Send for Descriptor {}
 // SAFETY: as for Send.
 unsafe impl Sync for Descriptor {}
+
+// A panic leaves no record half changed: no foreign code runs while one is.
+impl UnwindSafe for Descriptor {}
+impl RefUnwindSafe for Descriptor {}
 
 impl fmt::Debug for Descriptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -25,6 +25,7 @@ use std::fmt::Debug;
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -33,6 +34,7 @@ const D: Duration = Duration::from_millis(1);
 
 fn is_shared<T: Clone + Send + Sync>() {}
 fn is_handle<F: Future<Output = std::thread::Result<u8>> + Send + Sync + Unpin>() {}
+fn is_unwind_safe<T: ?Sized + UnwindSafe + RefUnwindSafe>() {}
 fn is_error<E: std::error::Error + Send + Sync + 'static>() {}
 
 mod entry {
@@ -45,6 +47,29 @@ mod entry_with_options {
     pub(super) fn main() -> Result<(), goweft::ConfigError> {
         Ok(())
     }
+}
+
+/// Whoever catches a panic, of misuse perhaps, may use them in there as they use std's.
+#[test]
+fn what_can_be_shared_can_be_shared_with_a_catch_unwind() {
+    is_unwind_safe::<(Sender<Cell<u8>>, Receiver<Cell<u8>>)>();
+    is_unwind_safe::<(Mutex<Cell<u8>>, RwLock<Cell<u8>>, Condvar)>();
+    is_unwind_safe::<MutexGuard<'_, Cell<u8>>>();
+    is_unwind_safe::<goweft::sync::RwLockWriteGuard<'_, Cell<u8>>>();
+    is_unwind_safe::<goweft::sync::RwLockReadGuard<'_, u8>>();
+    is_unwind_safe::<(Once, OnceLock<u8>, LazyLock<u8>, Barrier, WaitGroup)>();
+    is_unwind_safe::<(Semaphore, Permit<'_>, OwnedPermit)>();
+    is_unwind_safe::<(Pool<Cell<u8>>, singleflight::Group<u8, Cell<u8>>)>();
+    is_unwind_safe::<(ErrGroup, ErrGroup<Cell<u8>>)>();
+    is_unwind_safe::<(Context, CancelFunc, CancelCauseFunc, StopFunc)>();
+    is_unwind_safe::<(Timer, Ticker)>();
+    is_unwind_safe::<(Limiter, Reservation<'_>, Sometimes)>();
+    is_unwind_safe::<(TcpListener, TcpStream)>();
+    is_unwind_safe::<(goweft::io::PipeReader, goweft::io::PipeWriter)>();
+    is_unwind_safe::<goweft::io::Async<OwnedFd>>();
+    is_unwind_safe::<(Task, TaskId, LocalKey<Cell<u8>>)>();
+    fn is_shared_by_reference<T: RefUnwindSafe>() {}
+    is_shared_by_reference::<goweft::Scope<'_, '_>>();
 }
 
 #[goweft::test]

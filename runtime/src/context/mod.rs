@@ -276,7 +276,7 @@ impl Context {
     /// Lets `f` run, in a goroutine of its own, when the context is done; at once if it
     /// is.
     ///
-    /// The function that this returns takes `f` back. What is registered stays so when
+    /// What `f` returns is dropped there. The function that this returns takes `f` back. What is registered stays so when
     /// that is dropped, and when the context is; on a context that can't ever be done `f`
     /// is dropped with the last clone of the function.
     ///
@@ -291,8 +291,11 @@ impl Context {
     /// ```
     #[doc(alias = "AfterFunc")]
     #[track_caller]
-    pub fn after_func<F: FnOnce() + Send + 'static>(&self, f: F) -> StopFunc {
-        let later = crate::task::later(f, Location::caller());
+    pub fn after_func<F, T>(&self, f: F) -> StopFunc
+    where
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let later = crate::task::later(move || drop(f()), Location::caller());
         StopFunc::new(NodeRef::when_done(self.node(), later))
     }
 

@@ -13,6 +13,7 @@ use crate::sched::Inside;
 use crate::time;
 use std::error::Error;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::{Duration, Instant};
 
 /// Limits how often something happens: a bucket of tokens. See the [module](super).
@@ -35,6 +36,9 @@ use std::time::{Duration, Instant};
 pub struct Limiter {
     bucket: ShortLock<Bucket>,
 }
+
+impl UnwindSafe for Limiter {}
+impl RefUnwindSafe for Limiter {}
 
 /// Under the lock.
 pub(super) struct Bucket {

@@ -9,7 +9,7 @@ use crate::context::{CancelCauseFunc, Cause, Context};
 use crate::task::Exited;
 use std::error::Error;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -43,6 +43,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct ErrGroup<E = Cause> {
     shared: Arc<Shared<E>>,
 }
+
+impl<E> UnwindSafe for ErrGroup<E> {}
+impl<E> RefUnwindSafe for ErrGroup<E> {}
 
 struct Shared<E> {
     running: WaitGroup,

@@ -17,7 +17,7 @@ use crate::sched::WaitReason;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, RefUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
@@ -35,6 +35,8 @@ struct Shared {
     panicked: AtomicBool,
     all_ended: Completion,
 }
+
+impl RefUnwindSafe for Shared {}
 
 impl Shared {
     /// One more runs: by one that is counted itself.

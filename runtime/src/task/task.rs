@@ -31,6 +31,7 @@ use crate::sched::{Inside, WaitReason, current_g, lists};
 use std::cell::Cell;
 use std::fmt;
 use std::num::NonZeroU64;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, Thread};
@@ -86,6 +87,9 @@ pub struct Task {
     who: Who,
     id: TaskId,
 }
+
+impl UnwindSafe for Task {}
+impl RefUnwindSafe for Task {}
 
 impl Task {
     pub(super) fn goroutine(g: GRef, id: u64, name: Option<Arc<str>>) -> Task {

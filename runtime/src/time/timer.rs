@@ -13,7 +13,7 @@ use crate::sched::Inside;
 use crate::sched::later::Later;
 use crate::sync::Mutex;
 use std::fmt;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -135,7 +135,7 @@ impl Timer {
 /// still runs, here the second one waits for the first: so `f` may change what it
 /// owns.
 ///
-/// A closure that consumes something can do so once, though a reset may call it again: put it in an
+/// What `f` returns is dropped there. A closure that consumes something can do so once, though a reset may call it again: put it in an
 /// `Option`, and `take` it.
 ///
 /// ```
@@ -166,9 +166,12 @@ impl Timer {
 /// ```
 #[doc(alias = "AfterFunc")]
 #[track_caller]
-pub fn after_func<F: FnMut() + Send + 'static>(duration: Duration, f: F) -> Timer {
+pub fn after_func<F, T>(duration: Duration, mut f: F) -> Timer
+where
+    F: FnMut() -> T + Send + 'static,
+{
     let call = Arc::new(Call {
-        f: Mutex::new(Box::new(f)),
+        f: Mutex::new(Box::new(move || drop(f()))),
         setting: ShortLock::new(None),
         at: Location::caller(),
     });
@@ -287,6 +290,11 @@ fn positive(period: Duration, what: &str) -> Nanos {
     );
     clock::nanos(period)
 }
+
+impl UnwindSafe for Timer {}
+impl RefUnwindSafe for Timer {}
+impl UnwindSafe for Ticker {}
+impl RefUnwindSafe for Ticker {}
 
 impl fmt::Debug for Timer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -65,6 +65,9 @@ pub struct MutexGuard<'a, T: ?Sized> {
     value: PhantomData<&'a mut T>,
 }
 
+impl<T: ?Sized> UnwindSafe for MutexGuard<'_, T> {}
+impl<T: ?Sized> RefUnwindSafe for MutexGuard<'_, T> {}
+
 impl<T> Mutex<T> {
     /// An unlocked mutex.
     ///

@@ -70,6 +70,9 @@ pub struct RwLockWriteGuard<'a, T: ?Sized> {
     value: PhantomData<&'a mut T>,
 }
 
+impl<T: ?Sized> UnwindSafe for RwLockWriteGuard<'_, T> {}
+impl<T: ?Sized> RefUnwindSafe for RwLockWriteGuard<'_, T> {}
+
 impl<T> RwLock<T> {
     /// An unlocked lock.
     pub const fn new(value: T) -> RwLock<T> {
