@@ -2,12 +2,16 @@
 //! test/chan/*.go.
 
 use goweft::channel::{self, Receiver, Sender, TryRecvError, TrySendError};
-use goweft::{go, select};
-use std::collections::HashMap;
+use goweft::{Builder, go, select};
+use goweft_tests::counting::Counting;
+use goweft_tests::{scenario, sys};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting::new();
 
 /// Lets other goroutines run until `done`.
 fn until(done: impl Fn() -> bool) {
@@ -26,50 +30,85 @@ fn let_others_run() {
     goweft::task::sleep(Duration::from_micros(200));
 }
 
+/// Starts four who have to wait, each of whom counts itself in `begun` first. What it returns is for
+/// when they have had the time to go on too early: it sees that they wait, and lets them go on.
+fn who_cannot_go_on_waits(cap: usize, begun: &Arc<AtomicUsize>) -> impl FnOnce() {
+    let begin = || {
+        let begun = begun.clone();
+        move || _ = begun.fetch_add(1, Ordering::Relaxed)
+    };
+    // An empty channel blocks receivers.
+    let empty = channel::bounded::<u32>(cap);
+    let received: Arc<[AtomicBool; 2]> = Arc::default();
+    for n in 0..2 {
+        let (rx, received, begin) = (empty.1.clone(), received.clone(), begin());
+        go! {
+            begin();
+            match n {
+                0 => _ = rx.recv(),
+                _ => _ = select! { recv(rx) -> v => v },
+            }
+            received[n].store(true, Ordering::Relaxed);
+        }
+    }
+    // A full channel blocks senders.
+    let full = channel::bounded::<u32>(cap);
+    (0..cap).for_each(|_| full.0.send(0).unwrap());
+    let sent = Arc::new(AtomicBool::new(false));
+    {
+        let (tx, sent, begin) = (full.0.clone(), sent.clone(), begin());
+        go! {
+            begin();
+            tx.send(0).unwrap();
+            sent.store(true, Ordering::Relaxed);
+        }
+    }
+    // One who will hear of a close.
+    let (closing, rx) = channel::bounded::<u32>(cap);
+    let begin = begin();
+    let waiter = goweft::spawn(move || {
+        begin();
+        rx.recv()
+    });
+
+    move || {
+        assert!(received.iter().all(|r| !r.load(Ordering::Relaxed)));
+        // A receive without waiting sees nothing, in either form.
+        assert_eq!(empty.1.try_recv(), Err(TryRecvError::Empty));
+        select! { recv(empty.1) -> _ => panic!("nothing is there"), default => {} }
+        empty.0.send(0).unwrap();
+        empty.0.send(0).unwrap();
+        until(|| received.iter().all(|r| r.load(Ordering::Relaxed)));
+
+        assert!(!sent.load(Ordering::Relaxed));
+        assert_eq!(full.0.try_send(0), Err(TrySendError::Full(0)));
+        select! { send(full.0, 0) -> _ => panic!("no room"), default => {} }
+        full.1.recv().unwrap();
+        until(|| sent.load(Ordering::Relaxed));
+
+        assert!(!waiter.is_finished());
+        closing.close();
+        assert!(waiter.join().unwrap().is_err());
+    }
+}
+
 // chan_test.go TestChan, for each capacity.
 #[goweft::test]
 fn the_rules_of_channels_hold_for_every_capacity() {
-    for cap in (0..200).step_by(13).chain([1, 2]) {
-        // An empty channel blocks receivers.
-        let (tx, rx) = channel::bounded::<u32>(cap);
-        let received: Arc<[AtomicBool; 2]> = Arc::default();
-        for n in 0..2 {
-            let (rx, received) = (rx.clone(), received.clone());
-            go! {
-                match n {
-                    0 => _ = rx.recv(),
-                    _ => _ = select! { recv(rx) -> v => v },
-                }
-                received[n].store(true, Ordering::Relaxed);
-            }
-        }
-        let_others_run();
-        assert!(received.iter().all(|r| !r.load(Ordering::Relaxed)));
-        // A receive without waiting sees nothing, in either form.
-        assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
-        select! { recv(rx) -> _ => panic!("nothing is there"), default => {} }
-        tx.send(0).unwrap();
-        tx.send(0).unwrap();
-        until(|| received.iter().all(|r| r.load(Ordering::Relaxed)));
+    const CAPACITIES: usize = 200;
+    const VALUES: usize = 1000;
+    // One while for all of them.
+    let begun: Arc<AtomicUsize> = Arc::default();
+    let checks: Vec<_> = (0..CAPACITIES)
+        .map(|cap| who_cannot_go_on_waits(cap, &begun))
+        .collect();
+    until(|| begun.load(Ordering::Relaxed) == 4 * CAPACITIES);
+    let_others_run();
+    for check in checks {
+        check();
+    }
 
-        // A full channel blocks senders.
-        let (tx, rx) = channel::bounded::<u32>(cap);
-        (0..cap).for_each(|_| tx.send(0).unwrap());
-        let sent = Arc::new(AtomicBool::new(false));
-        {
-            let (tx, sent) = (tx.clone(), sent.clone());
-            go! {
-                tx.send(0).unwrap();
-                sent.store(true, Ordering::Relaxed);
-            }
-        }
-        let_others_run();
-        assert!(!sent.load(Ordering::Relaxed));
-        assert_eq!(tx.try_send(0), Err(TrySendError::Full(0)));
-        select! { send(tx, 0) -> _ => panic!("no room"), default => {} }
-        rx.recv().unwrap();
-        until(|| sent.load(Ordering::Relaxed));
-
+    for cap in 0..CAPACITIES {
         // A closed channel gives what is queued, then errors, at once.
         let (tx, rx) = channel::bounded::<usize>(cap);
         (0..cap).for_each(|i| tx.send(i).unwrap());
@@ -79,13 +118,6 @@ fn the_rules_of_channels_hold_for_every_capacity() {
         }
         assert!(rx.recv().is_err());
         assert_eq!(rx.try_recv(), Err(TryRecvError::Disconnected));
-
-        // Close unblocks a receiver.
-        let (tx, rx) = channel::bounded::<u32>(cap);
-        let waiter = goweft::spawn(move || rx.recv());
-        let_others_run();
-        tx.close();
-        assert!(waiter.join().unwrap().is_err());
 
         // First in, first out.
         let (tx, rx) = channel::bounded(cap);
@@ -98,27 +130,25 @@ fn the_rules_of_channels_hold_for_every_capacity() {
         let (tx, rx) = channel::bounded(cap);
         for _ in 0..4 {
             let tx = tx.clone();
-            go!(move || (0..100).for_each(|i| tx.send(i).unwrap()));
+            go!(move || (0..VALUES).for_each(|i| tx.send(i).unwrap()));
         }
         let counts: Vec<_> = (0..4)
             .map(|_| {
                 let rx = rx.clone();
                 goweft::spawn(move || {
-                    let mut counts = HashMap::new();
-                    for _ in 0..100 {
-                        *counts.entry(rx.recv().unwrap()).or_insert(0) += 1;
-                    }
+                    let mut counts = [0; VALUES];
+                    (0..VALUES).for_each(|_| counts[rx.recv().unwrap()] += 1);
                     counts
                 })
             })
             .collect();
-        let mut total: HashMap<i32, i32> = HashMap::new();
+        let mut total = [0; VALUES];
         for count in counts {
-            for (value, n) in count.join().unwrap() {
-                *total.entry(value).or_default() += n;
+            for (total, n) in total.iter_mut().zip(count.join().unwrap()) {
+                *total += n;
             }
         }
-        assert!(total.len() == 100 && total.values().all(|&n| n == 4));
+        assert!(total.iter().all(|&n| n == 4), "{total:?}");
 
         // Length and capacity.
         let (tx, rx) = channel::bounded(cap * 2);
@@ -186,63 +216,81 @@ fn a_select_that_sends_and_receives_does_not_meet_itself() {
 }
 
 // chan_test.go TestSelectStress: four channels; on each a plain sender and receiver, and a
-// select on each side over all of them.
+// select on each side over all of them. Each value arrives once, and those of a sender in order.
 #[goweft::test]
 fn plain_operations_and_selects_mix() {
-    const N: usize = 10_000;
+    // Through each channel, from each sender and to each receiver. An emulator takes its time.
+    let n: usize = if sys::is_emulated() { 10_000 } else { 100_000 };
     let channels: Vec<(Sender<usize>, Receiver<usize>)> = [0, 0, 2, 3]
         .iter()
         .map(|&cap| channel::bounded(cap))
         .collect();
-    let wg = goweft::sync::WaitGroup::new();
+    let (mut senders, mut receivers) = (Vec::new(), Vec::new());
     for (tx, rx) in channels.clone() {
-        wg.go(move || {
-            for i in 0..N {
+        senders.push(goweft::spawn(move || {
+            for i in 0..n {
                 tx.send(i).unwrap();
                 if i % 256 == 0 {
                     goweft::task::yield_now();
                 }
             }
-        });
-        wg.go(move || (0..N).for_each(|_| _ = rx.recv().unwrap()));
+        }));
+        receivers.push(goweft::spawn(move || -> Vec<_> {
+            (0..n).map(|_| rx.recv().unwrap()).collect()
+        }));
     }
     let c = channels.clone();
-    wg.go(move || {
-        let mut left = [N; 4];
+    senders.push(goweft::spawn(move || {
+        let mut next = [n; 4];
         let mut tx: Vec<_> = c.into_iter().map(|(tx, _)| Some(tx)).collect();
-        for _ in 0..4 * N {
+        for _ in 0..4 * n {
             let which = select! {
-                send(tx[3], 0) -> res => { res.unwrap(); 3 }
-                send(tx[2], 0) -> res => { res.unwrap(); 2 }
-                send(tx[0], 0) -> res => { res.unwrap(); 0 }
-                send(tx[1], 0) -> res => { res.unwrap(); 1 }
+                send(tx[3], next[3]) -> res => { res.unwrap(); 3 }
+                send(tx[2], next[2]) -> res => { res.unwrap(); 2 }
+                send(tx[0], next[0]) -> res => { res.unwrap(); 0 }
+                send(tx[1], next[1]) -> res => { res.unwrap(); 1 }
             };
-            left[which] -= 1;
-            if left[which] == 0 {
+            next[which] += 1;
+            if next[which] == 2 * n {
                 tx[which] = None;
             }
         }
-        assert_eq!(left, [0; 4]);
-    });
+    }));
     let c = channels.clone();
-    wg.go(move || {
-        let mut left = [N; 4];
+    let selecting = goweft::spawn(move || {
+        let mut got: [Vec<usize>; 4] = Default::default();
         let mut rx: Vec<_> = c.into_iter().map(|(_, rx)| Some(rx)).collect();
-        for _ in 0..4 * N {
-            let which = select! {
-                recv(rx[0]) -> v => { v.unwrap(); 0 }
-                recv(rx[1]) -> v => { v.unwrap(); 1 }
-                recv(rx[2]) -> v => { v.unwrap(); 2 }
-                recv(rx[3]) -> v => { v.unwrap(); 3 }
+        for _ in 0..4 * n {
+            let (which, v) = select! {
+                recv(rx[0]) -> v => (0, v.unwrap()),
+                recv(rx[1]) -> v => (1, v.unwrap()),
+                recv(rx[2]) -> v => (2, v.unwrap()),
+                recv(rx[3]) -> v => (3, v.unwrap()),
             };
-            left[which] -= 1;
-            if left[which] == 0 {
+            got[which].push(v);
+            if got[which].len() == n {
                 rx[which] = None;
             }
         }
-        assert_eq!(left, [0; 4]);
+        got
     });
-    wg.wait();
+    for sender in senders {
+        sender.join().unwrap();
+    }
+    let selected = selecting.join().unwrap();
+    for (plain, selected) in receivers.into_iter().zip(selected) {
+        let mut times = vec![0; 2 * n];
+        for got in [plain.join().unwrap(), selected] {
+            // What may come next from the plain sender, and from the one that selects.
+            let mut least = [0, n];
+            for v in got {
+                assert!(v >= least[v / n], "{v} after {least:?}");
+                least[v / n] = v + 1;
+                times[v] += 1;
+            }
+        }
+        assert!(times.iter().all(|&times| times == 1));
+    }
     assert!(channels.iter().all(|(tx, _)| tx.is_empty()));
 }
 
@@ -370,66 +418,56 @@ fn readiness_of_every_kind_of_channel() {
     assert_eq!(is_ready(Some(&tx), Some(&rx)), (true, true));
 }
 
-// test/chan/select2.go: two hundred thousand selects leave nothing behind. (Memory is watched by
-// the counting allocator of this test binary.)
-#[goweft::test]
+// test/chan/select2.go: two hundred thousand selects leave nothing behind. The allocator counts for
+// all of a process, so it is done in one of its own: this program again, with this test only.
+#[test]
 fn selects_leave_no_memory_behind() {
-    fn sender(tx: Sender<usize>, other: Receiver<usize>, n: usize) {
-        for i in 0..n {
-            select! {
-                send(tx, i) -> res => res.unwrap(),
-                recv(other) -> _ => unreachable!(),
-            }
-        }
+    const ALONE: &str = "GOWEFT_TEST_SELECTS_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let program = std::env::current_exe().unwrap();
+        let args = ["--exact", "selects_leave_no_memory_behind", "--nocapture"];
+        let ran = scenario::run_with(program.to_str().unwrap(), &args, &[(ALONE, "1")]);
+        assert!(
+            ran.status.success() && ran.out.contains("1 passed"),
+            "{ran:?}"
+        );
+        return;
     }
-    let run = |n: usize| {
+    /// A hundred thousand on each side.
+    fn selects() {
+        const N: usize = 100_000;
         let (tx, rx) = channel::bounded(0);
-        let (_keep, other) = channel::bounded(0);
+        let (_keep, other) = channel::bounded::<()>(0);
         let other2 = other.clone();
-        let handle = goweft::spawn(move || sender(tx, other2, n));
-        for i in 0..n {
+        let sender = goweft::spawn(move || {
+            for i in 0..N {
+                select! {
+                    send(tx, i) -> res => res.unwrap(),
+                    recv(other2) -> _ => unreachable!(),
+                }
+            }
+        });
+        for i in 0..N {
             select! {
                 recv(rx) -> v => assert_eq!(v, Ok(i)),
                 recv(other) -> _ => unreachable!(),
             }
         }
-        handle.join().unwrap();
-    };
-    run(1000);
-    // Other tests of this binary allocate too, as much as this now and then; a leak would be
-    // 20,000 records, each time.
-    let grows = |_| {
-        let before = ALLOCATOR.live.load(Ordering::Relaxed);
-        run(20_000);
-        let after = ALLOCATOR.live.load(Ordering::Relaxed);
-        println!("{before} bytes before, {after} after");
-        after >= before + 800_000
-    };
-    assert!(!(0..3).all(grows), "it grows each time");
-}
-
-/// Counts the bytes that are allocated and not freed.
-struct Counting {
-    live: std::sync::atomic::AtomicI64,
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting {
-    live: std::sync::atomic::AtomicI64::new(0),
-};
-
-// SAFETY: it is the system's allocator, with a counter.
-unsafe impl std::alloc::GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: std::alloc::Layout) -> *mut u8 {
-        self.live.fetch_add(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { std::alloc::System.alloc(layout) }
+        sender.join().unwrap();
     }
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: std::alloc::Layout) {
-        self.live.fetch_sub(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { std::alloc::System.dealloc(ptr, layout) }
-    }
+    goweft::run(|| {
+        selects();
+        // A byte for twenty selects would be too much. A thread that the runtime starts may take as
+        // much, but once.
+        let grows = |_| {
+            let before = ALLOCATOR.bytes();
+            selects();
+            let grown = ALLOCATOR.bytes() - before;
+            println!("{grown} bytes");
+            grown >= 10_000
+        };
+        assert!(!(0..3).all(grows), "it grows each time");
+    });
 }
 
 // test/chan/select7.go: values meet whatever form the two sides have.
@@ -512,7 +550,7 @@ fn a_select_leaves_a_long_queue_in_constant_time() {
         let (keep, crowded) = channel::bounded::<u8>(0);
         let mut exits = Vec::new();
         let mut waiters = Vec::new();
-        let waiting = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let waiting = Arc::new(AtomicUsize::new(0));
         for _ in 0..n {
             let (exit_tx, exit) = channel::bounded::<u8>(0);
             let (crowded, waiting) = (crowded.clone(), waiting.clone());
@@ -546,69 +584,175 @@ fn a_select_leaves_a_long_queue_in_constant_time() {
     assert!(ok);
 }
 
-// test/ken/chan.go and chan1.go: many goroutines, channels of all sizes, plain and
-// by select; a fixed number of values in all.
+// test/ken/chan.go: four channels of each size, and on either side a plain goroutine for each, or
+// one that selects; a fixed number of values in all, in order.
 #[goweft::test]
 fn a_fixed_number_of_messages_arrives_through_any_mixture() {
-    for cap in [0, 1, 10, 100] {
-        for by_select in [false, true] {
-            let channels: Vec<(Sender<u32>, Receiver<u32>)> =
-                (0..4).map(|_| channel::bounded(cap)).collect();
-            let (total_tx, total) = channel::unbounded();
-            for (i, (tx, _)) in channels.iter().enumerate() {
-                let (tx, n) = (tx.clone(), 100 + 10 * i as u32);
-                go! {
-                    for v in 0..n {
-                        if by_select && v % 2 == 0 {
-                            select! { send(tx, v) -> res => res.unwrap() }
-                        } else {
-                            tx.send(v).unwrap();
-                        }
-                    }
-                }
-            }
-            for _ in 0..3 {
-                let mut rx: Vec<_> = channels.iter().map(|(_, rx)| Some(rx.clone())).collect();
-                let total_tx = total_tx.clone();
-                go! {
-                    let mut count = 0;
-                    while rx.iter().any(Option::is_some) {
-                        let (closed, which) = select! {
-                            recv(rx[0]) -> v => (v.is_err(), 0),
-                            recv(rx[1]) -> v => (v.is_err(), 1),
-                            recv(rx[2]) -> v => (v.is_err(), 2),
-                            recv(rx[3]) -> v => (v.is_err(), 3),
-                        };
-                        match closed {
-                            true => rx[which] = None,
-                            false => count += 1,
-                        }
-                    }
-                    total_tx.send(count).unwrap();
-                }
-            }
-            drop((channels, total_tx));
-            assert_eq!(total.iter().sum::<u32>(), 100 + 110 + 120 + 130);
+    /// Through each channel go this and the values after it.
+    const FIRST: [u32; 4] = [100, 200, 300, 400];
+    const EACH: u32 = 76;
+    /// Lets others go first, sometimes.
+    fn dawdle(n: u32) {
+        (0..n).for_each(|_| goweft::task::yield_now());
+    }
+    fn send(tx: Sender<u32>, first: u32) {
+        for v in first..first + EACH {
+            dawdle(v % 5);
+            tx.send(v).unwrap();
         }
     }
+    fn select_send(tx: Vec<Sender<u32>>) {
+        let mut next = FIRST;
+        let mut tx: Vec<_> = tx.into_iter().map(Some).collect();
+        while tx.iter().any(Option::is_some) {
+            dawdle(next.iter().sum::<u32>() % 3);
+            let which = select! {
+                send(tx[0], next[0]) -> res => { res.unwrap(); 0 }
+                send(tx[1], next[1]) -> res => { res.unwrap(); 1 }
+                send(tx[2], next[2]) -> res => { res.unwrap(); 2 }
+                send(tx[3], next[3]) -> res => { res.unwrap(); 3 }
+            };
+            next[which] += 1;
+            if next[which] == FIRST[which] + EACH {
+                tx[which] = None;
+            }
+        }
+    }
+    fn recv(rx: Receiver<u32>, first: u32) -> u32 {
+        let mut next = first;
+        while let Ok(v) = rx.recv() {
+            assert_eq!(v, next);
+            next += 1;
+            dawdle(v % 4);
+        }
+        next - first
+    }
+    fn select_recv(rx: Vec<Receiver<u32>>) -> u32 {
+        let (mut next, mut count) = (FIRST, 0);
+        let mut rx: Vec<_> = rx.into_iter().map(Some).collect();
+        while rx.iter().any(Option::is_some) {
+            let (which, v) = select! {
+                recv(rx[0]) -> v => (0, v),
+                recv(rx[1]) -> v => (1, v),
+                recv(rx[2]) -> v => (2, v),
+                recv(rx[3]) -> v => (3, v),
+            };
+            let Ok(v) = v else {
+                rx[which] = None;
+                continue;
+            };
+            assert_eq!(v, next[which]);
+            next[which] += 1;
+            count += 1;
+            dawdle(v % 2);
+        }
+        count
+    }
+
+    let (mut as_in_go, mut by_select_only) = (0, 0);
+    for cap in [0, 1, 10, 100] {
+        for (sends_select, receives_select) in
+            [(false, false), (false, true), (true, false), (true, true)]
+        {
+            let (tx, rx): (Vec<_>, Vec<_>) = (0..4).map(|_| channel::bounded(cap)).unzip();
+            if sends_select {
+                go!(select_send(tx));
+            } else {
+                for (tx, first) in tx.into_iter().zip(FIRST) {
+                    go!(send(tx, first));
+                }
+            }
+            let receivers: Vec<_> = if receives_select {
+                vec![goweft::spawn(move || select_recv(rx))]
+            } else {
+                let each = rx.into_iter().zip(FIRST);
+                each.map(|(rx, first)| goweft::spawn(move || recv(rx, first)))
+                    .collect()
+            };
+            let count: u32 = receivers.into_iter().map(|r| r.join().unwrap()).sum();
+            if sends_select && receives_select {
+                by_select_only += count;
+            } else {
+                as_in_go += count;
+            }
+        }
+    }
+    assert_eq!((as_in_go, by_select_only), (3648, 1216));
 }
 
-// test/stack.go: channels work at any depth of the stack.
+// test/ken/chan1.go: a thousand messages, and ten that select them from one channel.
+#[goweft::test]
+fn each_message_is_received_by_one_of_ten() {
+    let (tx, rx) = channel::bounded(2);
+    let receivers: Vec<_> = (0..10)
+        .map(|_| {
+            let rx = rx.clone();
+            goweft::spawn(move || {
+                let mut got = Vec::new();
+                loop {
+                    select! {
+                        recv(rx) -> v => match v {
+                            Ok(v) => got.push(v),
+                            Err(_) => return got,
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    (0..1000).for_each(|v| tx.send(v).unwrap());
+    drop(tx);
+    let mut got: Vec<i32> = Vec::new();
+    for receiver in receivers {
+        got.extend(receiver.join().unwrap());
+    }
+    got.sort_unstable();
+    assert!(got.into_iter().eq(0..1000));
+}
+
+// test/stack.go: at each of ten thousand depths a goroutine is started, a closure called and code
+// deferred, and all of them use channels. (No stack of the default size holds so many frames.)
 #[goweft::test]
 fn channels_work_deep_in_the_stack() {
-    fn down(depth: u32, tx: &Sender<u32>, rx: &Receiver<u32>) -> u32 {
-        if depth == 0 {
-            tx.send(1).unwrap();
-            return rx.recv().unwrap();
-        }
-        std::hint::black_box(down(depth - 1, tx, rx)) + 1
+    const DEPTH: u32 = 10_000;
+    struct Channels {
+        /// From what was started.
+        started: (Sender<u32>, Receiver<u32>),
+        questions: Sender<u32>,
+        /// One more than was asked.
+        answers: Receiver<u32>,
+        /// What deferred code was answered.
+        deferred: Sender<u32>,
     }
-    let (tx, answers) = channel::bounded(0);
-    let (questions, rx) = channel::bounded(0);
-    go!(move || answers
-        .iter()
-        .for_each(|v: u32| questions.send(v + 1).unwrap()));
-    assert_eq!(down(500, &tx, &rx), 502);
+    fn down(depth: u32, channels: &Channels) {
+        let ask = || {
+            channels.questions.send(depth).unwrap();
+            channels.answers.recv().unwrap()
+        };
+        goweft::defer!(channels.deferred.send(ask()).unwrap());
+        go!(channels.started.0.clone().send(depth));
+        assert_eq!(channels.started.1.recv(), Ok(depth));
+        assert_eq!(ask(), depth + 1);
+        if depth < DEPTH {
+            down(depth + 1, channels);
+        }
+    }
+    let (questions, asked) = channel::bounded(0);
+    let (answer, answers) = channel::bounded(0);
+    let (deferred, seen) = channel::unbounded();
+    go!(move || asked.iter().for_each(|n: u32| answer.send(n + 1).unwrap()));
+    let channels = Channels {
+        started: channel::bounded(0),
+        questions,
+        answers,
+        deferred,
+    };
+    let deep = Builder::new()
+        .stack_size(64 << 20)
+        .spawn(move || down(1, &channels));
+    deep.unwrap().join().unwrap();
+    // The deepest one first.
+    assert!(seen.iter().eq((2..=DEPTH + 1).rev()));
 }
 
 #[test]

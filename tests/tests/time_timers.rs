@@ -1,9 +1,9 @@
 //! `time`: what Go's time/tick_test.go and sleep_test.go prove of timers.
 
-use goweft::channel::{self, TryRecvError};
+use goweft::channel::{self, Receiver, TryRecvError};
 use goweft::select;
 use goweft::time::{self, Ticker, Timer};
-use goweft_tests::scenario;
+use goweft_tests::{in_time, scenario};
 use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -196,7 +196,31 @@ fn a_stopped_timer_never_fires_for_a_parked_receiver() {
     assert_eq!(receiver.join().unwrap(), stopped);
 }
 
-// TestTicker, TestTick, TestAfterTick: the period is kept.
+// TestTicker, TestTick, TestAfterTick: the first tick is due when it should be, and none is missing.
+// (Who is away for longer than a period misses some: one is kept.)
+#[goweft::test]
+fn one_who_is_in_time_receives_every_tick() {
+    /// Whether the five that come after `set` are a period apart.
+    fn all_come(period: Duration, set: impl FnOnce() -> Receiver<Instant>) -> bool {
+        let before = Instant::now();
+        let ticks = set();
+        let after = Instant::now();
+        let due: [Instant; 5] = std::array::from_fn(|_| ticks.recv().unwrap());
+        assert!((before + period..=after + period).contains(&due[0]));
+        due.windows(2).all(|two| two[1] - two[0] == period)
+    }
+    in_time(4 * MS, |period| {
+        let ticker = Ticker::new(HOUR);
+        all_come(period, || channel::tick(period))
+            && all_come(period, || Ticker::new(period).channel().clone())
+            && all_come(2 * period, || {
+                assert!(ticker.reset(2 * period));
+                ticker.channel().clone()
+            })
+    });
+}
+
+// The same three: the period is kept by one who is slow, and nothing comes after a stop.
 #[test]
 fn a_ticker_keeps_its_phase() {
     let ticker = Ticker::new(2 * MS);
@@ -220,6 +244,8 @@ fn a_ticker_keeps_its_phase() {
     assert!(ticker.stop());
     assert!(!ticker.stop());
     assert_eq!(ticker.channel().try_recv(), Err(TryRecvError::Empty));
+    let two_periods_later = ticker.channel().recv_timeout(6 * MS);
+    assert_eq!(two_periods_later, Err(channel::RecvTimeoutError::Timeout));
 }
 
 // TestNewTickerLtZeroDuration, TestTickerResetLtZeroDuration; Tick(0) is nil.
