@@ -500,7 +500,18 @@ fn maps_and_values_by_name() {
     assert_eq!(m.write().remove(&k), Some(2));
     m.write().clear();
 
-    let _ = AtomicI64::new(0).fetch_add(1, Ordering::SeqCst);
+    let n = AtomicI64::new(0);
+    let (v, d, a, b, mask) = (7, 2, 9, 6, 4);
+    n.store(v, Ordering::SeqCst);
+    assert_eq!(n.fetch_add(d, Ordering::SeqCst).wrapping_add(d), 9);
+    assert!(
+        n.compare_exchange(a, b, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    );
+    assert_eq!(n.fetch_and(mask, Ordering::SeqCst), 6);
+    assert_eq!(n.fetch_or(mask, Ordering::SeqCst), 4);
+    assert_eq!(n.swap(v, Ordering::SeqCst), 4);
+    assert_eq!(n.load(Ordering::SeqCst), 7);
     let first = "first";
     let v = RwLock::new(Arc::new(first));
     assert_eq!(*v.read().clone(), "first");
@@ -653,6 +664,7 @@ fn rate_by_name() -> Outcome {
 #[test]
 fn signals_by_name() -> Outcome {
     let signals = signal::notify(&[Signal::SIGINT, Signal::SIGTERM])?;
+    signals.close();
     drop(signals);
     let ctx = Context::background();
     let (ctx, stop) = signal::notify_context(&ctx, &[Signal::SIGINT])?;

@@ -239,6 +239,25 @@ fn child() {
             println!("deaf");
             channel::never::<()>().recv().unwrap();
         }
+        "stops beside a signal" => {
+            for n in 0..100 {
+                let rx = signal::notify(&[Signal::SIGINT]).unwrap();
+                let raised = goweft::spawn(|| raise(libc::SIGINT).unwrap());
+                if n % 2 == 0 {
+                    goweft::task::yield_now();
+                }
+                rx.close();
+                raised.join().unwrap();
+                if rx.recv().is_err() {
+                    // It came too late for that, so it acts.
+                    let rest = channel::never::<()>().recv_timeout(WATCHDOG);
+                    unreachable!("the signal is lost: {rest:?}");
+                }
+            }
+            // All came in time, as may be.
+            raise(libc::SIGINT).unwrap();
+            channel::never::<()>().recv().unwrap();
+        }
         "stops its context" => {
             let background = Context::background();
             let (ctx, stop) = signal::notify_context(&background, &[Signal::SIGTERM]).unwrap();
@@ -327,7 +346,7 @@ fn child() {
     }
 }
 
-// Go's os/signal TestStop, TestAtomicStop.
+// Go's os/signal TestStop.
 #[test]
 fn the_default_action_is_back_when_the_last_receiver_is_dropped() {
     let mut child = Role::start("drops the receiver");
@@ -337,6 +356,15 @@ fn the_default_action_is_back_when_the_last_receiver_is_dropped() {
     child.expect("deaf");
     child.kill("TERM");
     assert_eq!(child.end().signal(), Some(libc::SIGTERM));
+}
+
+// Go's os/signal TestAtomicStop.
+#[test]
+fn a_signal_that_comes_while_its_receiver_is_closed_arrives_or_acts() {
+    for _ in 0..10 {
+        let child = Role::start("stops beside a signal");
+        assert_eq!(child.end().signal(), Some(libc::SIGINT));
+    }
 }
 
 #[test]

@@ -127,8 +127,8 @@ pub fn notify_context(ctx: &Context, signals: &[Signal]) -> io::Result<(Context,
 /// from here ignore them too, unless they say otherwise.
 ///
 /// It undoes every [`notify`] and [`notify_context`] for them: no more of them arrive, and a
-/// receiver that has no other signals is closed. A later one of these, or
-/// [`reset`], ends it. (Signals that do nothing by default, such as SIGCHLD, are not
+/// receiver that has no other signals is closed. Unlike in Go naming none does not mean all. A later
+/// one of these, or [`reset`], ends it. (Signals that do nothing by default, such as SIGCHLD, are not
 /// made to be ignored, since the system takes that for more than it says.)
 ///
 /// # Errors

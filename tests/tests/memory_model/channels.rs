@@ -119,6 +119,39 @@ fn a_close_comes_before_a_receive_that_finds_it() {
 }
 
 #[test]
+fn a_close_comes_before_a_send_that_finds_it() {
+    for capacity in [Some(0), Some(1), None] {
+        both_ways(|| {
+            let letter = Arc::new(Letter::default());
+            let theirs = letter.clone();
+            let (pass, passed) = channel::bounded::<(Sender<u8>, Receiver<u8>)>(0);
+            (
+                move || {
+                    for n in 0..DEAR_ROUNDS {
+                        let (tx, rx) = capacity.map_or_else(channel::unbounded, channel::bounded);
+                        let keep = rx.clone();
+                        pass.send((tx, keep)).unwrap();
+                        letter.write(n);
+                        rx.close();
+                    }
+                },
+                move || {
+                    for n in 0..DEAR_ROUNDS {
+                        let (tx, keep) = passed.recv().unwrap();
+                        // Who waits, in a rendezvous or for room, is told.
+                        while tx.send(0).is_ok() {
+                            task::yield_now();
+                        }
+                        theirs.expect(n);
+                        drop(keep);
+                    }
+                },
+            )
+        });
+    }
+}
+
+#[test]
 fn the_drop_of_the_last_sender_comes_before_a_receive_that_finds_it() {
     both_ways(|| {
         let letter = Arc::new(Letter::default());

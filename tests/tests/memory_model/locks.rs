@@ -231,6 +231,94 @@ fn a_release_of_permits_comes_before_an_acquire_that_needs_them() {
     );
 }
 
+/// To one that is free, behind a permit that is held: what needs none of those that were released
+/// comes after the release as well.
+#[test]
+fn a_release_of_permits_comes_before_an_acquire_that_needs_others() {
+    both_ways(|| {
+        let shared = Arc::new((
+            Semaphore::new(2),
+            Letter::default(),
+            [AtomicU64::new(0), AtomicU64::new(0)],
+        ));
+        let theirs = shared.clone();
+        let until = |n: u64, side: &AtomicU64| {
+            while side.load(Ordering::Acquire) != n {
+                task::yield_now();
+            }
+        };
+        (
+            move || {
+                let (semaphore, letter, [held, read]) = &*shared;
+                for n in 1..=ROUNDS {
+                    let permit = semaphore.acquire(1);
+                    held.store(n, Ordering::Release);
+                    letter.write(n);
+                    drop(permit);
+                    until(n, read);
+                }
+            },
+            move || {
+                let (semaphore, letter, [held, read]) = &*theirs;
+                for n in 1..=ROUNDS {
+                    until(n, held);
+                    while semaphore.available_permits() != 2 {
+                        task::yield_now();
+                    }
+                    drop(semaphore.acquire(1));
+                    letter.expect(n);
+                    read.store(n, Ordering::Release);
+                }
+            },
+        )
+    });
+}
+
+/// Written after the mutex was unlocked, so that it orders nothing.
+#[test]
+fn what_comes_right_before_a_notification_comes_before_the_end_of_each_wait() {
+    const WAITERS: u64 = 3;
+    for waiters in [1, WAITERS] {
+        both_ways(|| {
+            let shared = Arc::new((Mutex::new(0), Condvar::new(), Letter::default()));
+            let theirs = shared.clone();
+            (
+                move || {
+                    let (begun, called, letter) = &*shared;
+                    for n in 1..=DEAR_ROUNDS {
+                        while *begun.lock() != n * waiters {
+                            task::yield_now();
+                        }
+                        letter.write(n);
+                        match waiters {
+                            1 => called.notify_one(),
+                            _ => called.notify_all(),
+                        }
+                    }
+                },
+                move || {
+                    let (begun, called, letter) = &*theirs;
+                    let wait = || {
+                        for n in 1..=DEAR_ROUNDS {
+                            let mut begun = begun.lock();
+                            *begun += 1;
+                            let begun = called.wait(begun);
+                            letter.expect(n);
+                            drop(begun);
+                        }
+                    };
+                    goweft::scope(|s| {
+                        for _ in 1..waiters {
+                            s.spawn(wait);
+                        }
+                        wait();
+                    });
+                },
+            )
+        });
+    }
+}
+
 #[test]
 fn a_notification_comes_before_the_end_of_the_wait_that_it_ends() {
     both_ways(|| {

@@ -13,7 +13,8 @@ use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resu
 
 /// A value that is made at its first use, as `std::sync::LazyLock`.
 ///
-/// If making it panics, every use panics with the same text, as Go's `OnceValue` does.
+/// If making it panics, every use panics with the same text, as Go's `OnceValue` does: where the
+/// payload is no text, or was [`task::exit`](crate::task::exit), later ones with a text that says so.
 /// A closure that uses the value it makes waits for itself, for ever.
 ///
 /// # Examples
