@@ -5,9 +5,9 @@
 //! belongs to the process, so one test runs at a time.
 
 use goweft::context::Context;
-use goweft::sync::{Barrier, Condvar, Mutex, RwLock, Semaphore, WaitGroup};
+use goweft::sync::{Barrier, Condvar, Mutex, MutexGuard, RwLock, Semaphore, WaitGroup};
 use goweft::task::yield_now;
-use goweft_races::{Dice, rounds, watched, with_1_2_and_8_processors};
+use goweft_races::{Dice, Pair, rounds, until, watched, with_1_2_and_8_processors};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -96,6 +96,229 @@ fn hasty_waiter(state: &Mutex<Tokens>, changed: &Condvar, mut dice: Dice) {
         dice.yield_in(4);
         tokens = state.lock();
     }
+}
+
+/// What is known, under a mutex, of those of a [`Crowd`] who wait with it.
+#[derive(Default)]
+struct Ledger {
+    /// Waits that have begun. A wait has the number of those before it.
+    begun: u64,
+    /// All waits with lower numbers were notified, but for those that had given up.
+    called: u64,
+    /// Those of them who are not back.
+    late: u64,
+    /// Who waits besides: without a deadline, and with one.
+    patient: u64,
+    hasty: u64,
+    /// Who began to wait after that and is back, notified: alone.
+    taken: u64,
+    /// A notification to all is on its way, and may or may not find those who begin to wait now.
+    open: bool,
+    over: bool,
+}
+
+impl Ledger {
+    fn who_waits(&mut self, patient: bool) -> &mut u64 {
+        match patient {
+            true => &mut self.patient,
+            false => &mut self.hasty,
+        }
+    }
+
+    /// The number of the wait.
+    fn begin(&mut self, patient: bool) -> u64 {
+        *self.who_waits(patient) += 1;
+        self.begun += 1;
+        self.begun - 1
+    }
+
+    fn come_back(&mut self, number: u64, patient: bool, notified: bool) {
+        if number < self.called {
+            self.late -= 1;
+        } else {
+            *self.who_waits(patient) -= 1;
+            self.taken += u64::from(notified && !self.open);
+        }
+    }
+
+    /// All who wait are notified.
+    fn call(&mut self) {
+        self.called = self.begun;
+        self.late += self.patient + self.hasty;
+        (self.patient, self.hasty, self.taken) = (0, 0, 0);
+    }
+}
+
+/// Some who wait for notifications again and again, and one who notifies.
+struct Crowd {
+    ledgers: [Mutex<Ledger>; 2],
+    changed: Condvar,
+    /// How many wait: the waiting side of the race, which is a thread at times, and goroutines.
+    waiters: u64,
+    /// Whether they wait with the second mutex, too, now and then.
+    two: bool,
+    /// Waits that have begun, counted where no mutex is needed.
+    waits: AtomicU64,
+}
+
+impl Crowd {
+    fn new(dice: &mut Dice) -> Crowd {
+        Crowd {
+            ledgers: Default::default(),
+            changed: Condvar::new(),
+            waiters: 4 + dice.roll(5),
+            two: dice.roll(4) == 0,
+            waits: AtomicU64::new(0),
+        }
+    }
+
+    fn wait(&self, dice: &mut Dice) {
+        goweft::scope(|s| {
+            for _ in 1..self.waiters {
+                let mut dice = Dice::new(dice.roll(u64::MAX));
+                s.spawn(move || self.waiter(&mut dice));
+            }
+            self.waiter(dice);
+        });
+    }
+
+    fn waiter(&self, dice: &mut Dice) {
+        loop {
+            dice.dawdle();
+            let second = self.two && dice.roll(8) == 0;
+            let mut ledger = self.ledgers[usize::from(second)].lock();
+            if ledger.over {
+                return;
+            }
+            self.waits.fetch_add(1, Ordering::Relaxed);
+            let how = dice.roll(4);
+            let patient = how < 2;
+            let number = ledger.begin(patient);
+            let mut notified = true;
+            match how {
+                0 => ledger = self.changed.wait(ledger),
+                1 => {
+                    let mut looks = 0;
+                    ledger = self.changed.wait_while(ledger, |_| {
+                        looks += 1;
+                        looks == 1
+                    });
+                }
+                _ => {
+                    let (began, timeout) = (Instant::now(), dice.moment());
+                    let (guard, result) = self.changed.wait_timeout(ledger, timeout);
+                    ledger = guard;
+                    notified = !result.timed_out();
+                    assert!(notified || began.elapsed() >= timeout, "too early");
+                }
+            }
+            ledger.come_back(number, patient, notified);
+            // At times whose turn is next finds the mutex locked.
+            dice.yield_in(16);
+        }
+    }
+
+    /// Of both ledgers, one after the other.
+    fn sum(&self, of: fn(&Ledger) -> u64) -> u64 {
+        self.ledgers.iter().map(|ledger| of(&ledger.lock())).sum()
+    }
+
+    /// Until all are back who were notified: `given` of them alone, since all were. If one that
+    /// gave up used a notification up, or one was not woken, this would not end.
+    fn until_back(&self, given: u64) {
+        until(|| self.sum(|ledger| ledger.late) == 0 && self.sum(|ledger| ledger.taken) >= given);
+        let taken = self.sum(|ledger| ledger.taken);
+        assert_eq!(taken, given, "woken for no reason");
+    }
+
+    fn lock(&self) -> [MutexGuard<'_, Ledger>; 2] {
+        self.ledgers.each_ref().map(Mutex::lock)
+    }
+
+    /// All who wait are to be notified now.
+    fn call(&self, given: u64) -> [MutexGuard<'_, Ledger>; 2] {
+        let mut both = self.lock();
+        let taken: u64 = both.iter().map(|ledger| ledger.taken).sum();
+        assert!(taken <= given, "woken for no reason");
+        both.iter_mut().for_each(|ledger| ledger.call());
+        both
+    }
+
+    fn notify_all(&self, given: u64, dice: &mut Dice) {
+        let mut both = self.call(given);
+        if dice.roll(2) == 0 {
+            both.iter_mut().for_each(|ledger| ledger.open = true);
+            drop(both);
+            self.changed.notify_all();
+            if dice.roll(2) == 0 {
+                self.until_back(0);
+            }
+            both = self.lock();
+            both.iter_mut().for_each(|ledger| ledger.open = false);
+            if both.iter().all(|ledger| ledger.begun == ledger.called) {
+                return;
+            }
+            // Nobody knows who of those that came meanwhile was found: once more, with the mutex.
+            both.iter_mut().for_each(|ledger| ledger.call());
+        }
+        self.changed.notify_all();
+    }
+
+    fn notify(&self, dice: &mut Dice) {
+        // Notifications to one since the last to all. Nobody else gives any.
+        let mut given = 0;
+        for _ in 0..=dice.roll(8) {
+            if dice.roll(3) == 0 {
+                if dice.roll(4) == 0 {
+                    // Until none of them does anything: then the other processors look for work.
+                    self.until_back(given);
+                    until(|| self.sum(|ledger| ledger.patient) == self.waiters);
+                }
+                self.notify_all(given, dice);
+                given = 0;
+            } else {
+                // At least one of those in the queue cannot give up. (The sum never falls.)
+                until(|| self.sum(|ledger| ledger.patient + ledger.taken) > given);
+                given += 1;
+                let both = (dice.roll(2) == 0).then(|| self.lock());
+                self.changed.notify_one();
+                drop(both);
+            }
+            // Otherwise the next notification comes while these are on their way.
+            if dice.roll(2) == 0 {
+                self.until_back(given);
+            }
+            dice.dawdle();
+        }
+        self.until_back(given);
+        let mut both = self.call(given);
+        both.iter_mut().for_each(|ledger| ledger.over = true);
+        self.changed.notify_all();
+    }
+
+    fn check(&self) {
+        let mut begun = 0;
+        for ledger in &self.ledgers {
+            let ledger = ledger.try_lock().expect("nobody has it");
+            let waiting = (ledger.late, ledger.patient, ledger.hasty);
+            assert_eq!(waiting, (0, 0, 0), "all are back");
+            begun += ledger.begun;
+        }
+        assert_eq!(begun, self.waits.load(Ordering::Relaxed));
+    }
+}
+
+// To notify all gives turns where other processors look for work: against those that give up, come
+// again, wait with another mutex or are threads, and against more notifications meanwhile.
+#[test]
+fn a_crowd_is_notified_one_by_one_and_all_together() {
+    let race = Pair {
+        make: Crowd::new,
+        wait: Crowd::wait,
+        end: Crowd::notify,
+        check: Crowd::check,
+    };
+    race.race_one_in(5, "crowd");
 }
 
 #[test]

@@ -7,13 +7,14 @@
 //! | a semaphore, a rate limiter, an error group | a context | `contexts` |
 //! | a context, and what is to run after it | cancelling from all sides, its time | `contexts`, and `context_races` |
 //! | a mutex, readers and writers, a condition, a semaphore | their deadlines | `sync_races` |
+//! | a crowd at a condition° | being notified one by one and all together, deadlines | `sync_races` |
 //! | a context that waits for a signal° | the signal, stopping, its parent | `contexts` |
 //! | a wait group | its deadline | `waits`, `sync_races` |
 //! | a barrier, something that happens once, a shared call | each other, a panic | `waits` |
 //! | a join | the end; a handle that is dropped, or was polled before | `waits` |
 //! | a park | unparking, its deadline | `waits` |
-//! | a timer, its receiver, its function | stopping and resetting | `timers` |
-//! | a ticker's receiver° | stopping and resetting | `timers` |
+//! | a timer, its receiver, its function | stopping and resetting | `timers`, `time_million` |
+//! | a ticker's receiver° | stopping and resetting | `timers`, `time_million` |
 //! | a read°, a write°, both of a pipe°, an accept° | closing, deadlines, data | `sockets` |
 //! | a copy from pipe to pipe° | closing and deadlines of either | `sockets` |
 //!
