@@ -408,8 +408,8 @@ impl Monitor {
             }
         } else if long {
             // The last idle P may become busy, and then somebody be woken. (Timers and netpoll are
-            // the poller's, also then, unless it is who takes that P: a timer that is set meanwhile
-            // is seen at the next tick.)
+            // the poller's, also then, unless it is who takes that P: what comes meanwhile is seen at
+            // the next tick.)
             until = wakeup::listen(until);
         }
         if long && SLEEP.idle_now() != 0 {

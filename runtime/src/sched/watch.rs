@@ -55,7 +55,7 @@ pub(crate) struct Watch {
     slice_cpu: Cell<Nanos>,
     /// It was asked to yield in this slice.
     asked: Cell<bool>,
-    /// Its goroutine was stopped while it computed, and goes on in this slice.
+    /// The thread was stopped while it computed, and went on since the slice before.
     resumed: Cell<bool>,
     /// The thread's clock when it was asked, or when it was first seen inside for long.
     cpu: Cell<Nanos>,
