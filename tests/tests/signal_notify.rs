@@ -241,8 +241,8 @@ fn child() {
         }
         "stops beside a signal" => {
             for n in 0..100 {
-                let rx = signal::notify(&[Signal::SIGINT]).unwrap();
-                let raised = goweft::spawn(|| raise(libc::SIGINT).unwrap());
+                let rx = signal::notify(&[Signal::SIGTERM]).unwrap();
+                let raised = goweft::spawn(|| raise(libc::SIGTERM).unwrap());
                 if n % 2 == 0 {
                     goweft::task::yield_now();
                 }
@@ -255,7 +255,7 @@ fn child() {
                 }
             }
             // All came in time, as may be.
-            raise(libc::SIGINT).unwrap();
+            raise(libc::SIGTERM).unwrap();
             channel::never::<()>().recv().unwrap();
         }
         "stops its context" => {
@@ -363,7 +363,7 @@ fn the_default_action_is_back_when_the_last_receiver_is_dropped() {
 fn a_signal_that_comes_while_its_receiver_is_closed_arrives_or_acts() {
     for _ in 0..10 {
         let child = Role::start("stops beside a signal");
-        assert_eq!(child.end().signal(), Some(libc::SIGINT));
+        assert_eq!(child.end().signal(), Some(libc::SIGTERM));
     }
 }
 

@@ -127,9 +127,10 @@ pub fn notify_context(ctx: &Context, signals: &[Signal]) -> io::Result<(Context,
 /// from here ignore them too, unless they say otherwise.
 ///
 /// It undoes every [`notify`] and [`notify_context`] for them: no more of them arrive, and a
-/// receiver that has no other signals is closed. Unlike in Go naming none does not mean all. A later
-/// one of these, or [`reset`], ends it. (Signals that do nothing by default, such as SIGCHLD, are not
-/// made to be ignored, since the system takes that for more than it says.)
+/// receiver that has no other signals is closed. A later one of these, or
+/// [`reset`], ends it. Unlike in Go naming none does not mean all. (Signals that do
+/// nothing by default, such as SIGCHLD, are not made to be ignored, since the system
+/// takes that for more than it says.)
 ///
 /// # Errors
 /// As [`notify`].
@@ -200,7 +201,7 @@ pub fn ignored(signal: Signal) -> io::Result<bool> {
 #[doc(alias = "Reset")]
 #[doc(alias = "signal.Reset")]
 pub fn reset(signals: &[Signal]) -> io::Result<()> {
-    // None at all is nothing to do.
+    // None at all means all, and leaves nothing to check.
     if !signals.is_empty() {
         check("reset", signals)?;
     }

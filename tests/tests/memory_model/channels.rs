@@ -76,8 +76,11 @@ fn the_kth_receive_comes_before_the_end_of_a_later_send(capacity: usize) {
     });
 }
 
-#[test]
-fn a_close_comes_before_a_receive_that_finds_it() {
+/// One side closes a channel, of each kind, which the other one finds.
+fn a_close_is_found(
+    close: fn(&Sender<u8>, &Receiver<u8>),
+    find: fn(u64, &Sender<u8>, &Receiver<u8>),
+) {
     for capacity in [Some(0), Some(1), None] {
         both_ways(|| {
             let letter = Arc::new(Letter::default());
@@ -87,30 +90,16 @@ fn a_close_comes_before_a_receive_that_finds_it() {
                 move || {
                     for n in 0..DEAR_ROUNDS {
                         let (tx, rx) = capacity.map_or_else(channel::unbounded, channel::bounded);
-                        let keep = tx.clone();
-                        pass.send((keep, rx)).unwrap();
+                        pass.send((tx.clone(), rx.clone())).unwrap();
                         letter.write(n);
-                        tx.close();
+                        close(&tx, &rx);
                     }
                 },
                 move || {
                     for n in 0..DEAR_ROUNDS {
-                        let (keep, rx) = passed.recv().unwrap();
-                        match n % 3 {
-                            0 => _ = rx.recv().unwrap_err(),
-                            1 => {
-                                while !rx.is_closed() {
-                                    task::yield_now();
-                                }
-                            }
-                            _ => {
-                                while rx.try_recv().unwrap_err().is_empty() {
-                                    task::yield_now();
-                                }
-                            }
-                        }
+                        let (tx, rx) = passed.recv().unwrap();
+                        find(n, &tx, &rx);
                         theirs.expect(n);
-                        drop(keep);
                     }
                 },
             )
@@ -119,36 +108,36 @@ fn a_close_comes_before_a_receive_that_finds_it() {
 }
 
 #[test]
+fn a_close_comes_before_a_receive_that_finds_it() {
+    a_close_is_found(
+        |tx, _| _ = tx.close(),
+        |n, _, rx| match n % 3 {
+            0 => _ = rx.recv().unwrap_err(),
+            1 => {
+                while !rx.is_closed() {
+                    task::yield_now();
+                }
+            }
+            _ => {
+                while rx.try_recv().unwrap_err().is_empty() {
+                    task::yield_now();
+                }
+            }
+        },
+    );
+}
+
+#[test]
 fn a_close_comes_before_a_send_that_finds_it() {
-    for capacity in [Some(0), Some(1), None] {
-        both_ways(|| {
-            let letter = Arc::new(Letter::default());
-            let theirs = letter.clone();
-            let (pass, passed) = channel::bounded::<(Sender<u8>, Receiver<u8>)>(0);
-            (
-                move || {
-                    for n in 0..DEAR_ROUNDS {
-                        let (tx, rx) = capacity.map_or_else(channel::unbounded, channel::bounded);
-                        let keep = rx.clone();
-                        pass.send((tx, keep)).unwrap();
-                        letter.write(n);
-                        rx.close();
-                    }
-                },
-                move || {
-                    for n in 0..DEAR_ROUNDS {
-                        let (tx, keep) = passed.recv().unwrap();
-                        // Who waits, in a rendezvous or for room, is told.
-                        while tx.send(0).is_ok() {
-                            task::yield_now();
-                        }
-                        theirs.expect(n);
-                        drop(keep);
-                    }
-                },
-            )
-        });
-    }
+    a_close_is_found(
+        |_, rx| _ = rx.close(),
+        // Who waits, in a rendezvous or for room, is told.
+        |_, tx, _| {
+            while tx.send(0).is_ok() {
+                task::yield_now();
+            }
+        },
+    );
 }
 
 #[test]

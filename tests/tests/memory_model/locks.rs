@@ -250,7 +250,7 @@ fn a_release_of_permits_comes_before_an_acquire_that_needs_others() {
         (
             move || {
                 let (semaphore, letter, [held, read]) = &*shared;
-                for n in 1..=ROUNDS {
+                for n in 1..=DEAR_ROUNDS {
                     let permit = semaphore.acquire(1);
                     held.store(n, Ordering::Release);
                     letter.write(n);
@@ -260,7 +260,7 @@ fn a_release_of_permits_comes_before_an_acquire_that_needs_others() {
             },
             move || {
                 let (semaphore, letter, [held, read]) = &*theirs;
-                for n in 1..=ROUNDS {
+                for n in 1..=DEAR_ROUNDS {
                     until(n, held);
                     while semaphore.available_permits() != 2 {
                         task::yield_now();

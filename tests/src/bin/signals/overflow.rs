@@ -118,6 +118,8 @@ pub(crate) fn raised() {
     }
     stop.store(true, Ordering::Relaxed);
     diver.join().unwrap();
+    // The last may be on their way: where nobody listens any more they end the process.
+    std::mem::forget(signals);
     println!("raised");
 }
 
