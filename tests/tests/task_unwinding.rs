@@ -80,10 +80,13 @@ fn one_that_yields_while_it_unwinds_lets_the_others_go() {
                     count.fetch_add(1, Ordering::Relaxed);
                 }
             });
-            // There is a second thread, that can come for the processor.
+            // There is a second thread, and it rests: it can come for the processor.
             let (up, is_up) = std::sync::mpsc::channel();
             spawn(move || up.send(()));
             goweft::blocking(|| is_up.recv().unwrap());
+            while runtime::metrics().idle_threads == 0 {
+                std::thread::yield_now();
+            }
             spawn(move || has_run.store(true, Ordering::Relaxed));
             resume_unwind(Box::new(0u8));
         });
