@@ -32,9 +32,10 @@ const STANDS_STILL: Duration = Duration::from_secs(30);
 
 fn how_long() -> Duration {
     let seconds = std::env::var("GOWEFT_STRESS_SECONDS").ok();
+    let short = if cfg!(goweft_delays) { 250 } else { 150 };
     seconds
         .and_then(|s| s.parse().ok())
-        .map_or(Duration::from_millis(250), Duration::from_secs_f64)
+        .map_or(Duration::from_millis(short), Duration::from_secs_f64)
 }
 
 /// One stress on one number of processors, alone in its process.
