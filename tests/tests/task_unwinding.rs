@@ -1,6 +1,7 @@
 //! Goroutines that do what goroutines do, while they unwind.
 
 use goweft::{runtime, spawn, task};
+use goweft_tests::pressure::wait_until;
 use std::panic::{catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -84,9 +85,9 @@ fn one_that_yields_while_it_unwinds_lets_the_others_go() {
             let (up, is_up) = std::sync::mpsc::channel();
             spawn(move || up.send(()));
             goweft::blocking(|| is_up.recv().unwrap());
-            while runtime::metrics().idle_threads == 0 {
-                std::thread::yield_now();
-            }
+            wait_until("the second thread rests", || {
+                runtime::metrics().idle_threads != 0
+            });
             spawn(move || has_run.store(true, Ordering::Relaxed));
             resume_unwind(Box::new(0u8));
         });
