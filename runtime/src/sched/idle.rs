@@ -52,6 +52,16 @@ pub(super) enum Wake {
     Kick(&'static M),
 }
 
+impl Wake {
+    /// Whose thread was stopped while it computed, and goes on with that.
+    pub(super) fn stopped(&self) -> Option<&'static M> {
+        match self {
+            Wake::Futex(m) if m.preempted.load(Ordering::Relaxed) => Some(m),
+            _ => None,
+        }
+    }
+}
+
 /// Gives an idle P to an M and wakes it. The caller took a searcher's place,
 /// which goes on to that M or is given back.
 #[cold]

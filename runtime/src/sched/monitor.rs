@@ -11,8 +11,8 @@
 //! - free stacks give their pages back, and `maxprocs` follows CPUs and quotas.
 //!
 //! It ticks every millisecond while something waits that only it would find (less often while all
-//! Ps do nothing but compute, in the end only where slices end), every ten while any P is busy, and
-//! sleeps when all have been idle for a while.
+//! Ps do nothing but compute, in the end once a slice), every ten while any P is busy, and sleeps
+//! when all have been idle for a while.
 //!
 //! What always holds: it allocates nothing after its first lines, and takes no lock
 //! that a goroutine can hold outside the runtime (I8).
@@ -144,9 +144,13 @@ pub(super) struct Monitor {
     pub(super) look_by: Nanos,
     /// When the last of them is.
     pub(super) last_end: Nanos,
+    /// How many such slices go on after this tick.
+    pub(super) unended: usize,
     /// Ps were taken in the last tick, only from those whose slices were over. That others have
     /// them now is no news.
     pub(super) rotated: bool,
+    /// And in this tick, all for threads that were stopped while they computed.
+    resumed: bool,
     /// Some P is on its way from one M to another.
     pub(super) on_its_way: bool,
     /// Ticks in a row in which nothing has changed that the next one would not see as well, up to
@@ -206,7 +210,9 @@ pub(crate) fn run() -> ! {
         all_still: false,
         look_by: clock::NEVER,
         last_end: 0,
+        unended: 0,
         rotated: false,
+        resumed: false,
         on_its_way: false,
         calm: 0,
         unclaimed: 0,
@@ -260,6 +266,7 @@ impl Monitor {
         self.all_still = true;
         self.look_by = clock::NEVER;
         self.last_end = 0;
+        self.unended = 0;
         self.on_its_way = false;
         self.stuck = false;
         self.wake_past_searchers(inside);
@@ -281,13 +288,16 @@ impl Monitor {
                 self.rotated = true;
                 self.calm = MOST_CALM.min(self.calm + 1);
             }
-            self.served = self
+            let done = self
                 .batch
                 .carry_out(inside, &mut self.files, now, self.urgent);
+            self.served = done.served;
+            self.resumed = self.rotated && done.resumed;
             // Something may have been queued since.
             self.hurry = true;
         } else {
             self.served = false;
+            self.resumed = false;
         }
         self.serve_bound(inside);
         self.watch_stolen(inside);
@@ -368,18 +378,21 @@ impl Monitor {
     /// machine, 100 on another, of which the sleep itself is half.)
     ///
     /// Slices that end within half a slice of each other end together, at the last one's end: then
-    /// they begin together too.
+    /// they begin together too. Those of threads that were stopped while they computed, and go on,
+    /// begin where the monitor next looks, a slice later: so most last for two.
     fn pace(&mut self) -> Nanos {
         let slice = start::time_slice();
         let shortest = SHORT.min(slice);
-        if self.rotated {
-            // For a look at who has them now.
-            return shortest;
-        }
         let calm = self.all_still
             && !self.netpoll_is_taken
             && !self.stolen_at_large
             && SLEEP.idle_now() == 0;
+        if self.rotated {
+            // For a look at who has them now: in a while, where those go on that computed for long.
+            let go_on = calm && self.resumed && self.unended == 0 && self.calm == MOST_CALM;
+            let longest = SHORT << MOST_CALM;
+            return if go_on { longest.min(slice) } else { shortest };
+        }
         let times = if calm { self.calm } else { 0 };
         self.calm = times.max(CALM.min(times + 1));
         let end = self.look_by.min(self.now + slice);

@@ -17,7 +17,7 @@ const WORDS: usize = 1024;
 const STOLEN: usize = 64;
 const LATE: usize = 4;
 /// Requests without an answer after which an M gets no more.
-const PATIENCE: u32 = 3;
+const PATIENCE: u8 = 3;
 
 /// Sends the signal to `m`, whose word is `stolen`, unless it blocks by now, or wants none. Whether
 /// it did.
@@ -31,6 +31,7 @@ pub(super) fn request(files: &mut StateFiles, m: &'static M, stolen: Snapshot, n
         return false;
     }
     m.watch.requested_at.set(now);
+    m.watch.runs_since.set(0);
     preempt::request(m, stolen)
 }
 

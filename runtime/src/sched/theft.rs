@@ -44,6 +44,14 @@ pub(super) struct Victim {
     pub(super) ran: Nanos,
 }
 
+/// What became of the Ps of a batch.
+pub(super) struct Done {
+    /// One was taken for what was just woken: one serves all of it.
+    pub(super) served: bool,
+    /// All were taken, and went to threads that were stopped while they computed.
+    pub(super) resumed: bool,
+}
+
 /// The thefts of one tick.
 pub(super) struct Batch {
     victims: [Option<Victim>; BATCH],
@@ -96,16 +104,16 @@ impl Batch {
         self.len == 0
     }
 
-    /// Step 4. The batch is empty afterwards. `urgent`: something was just woken. Whether a P was
-    /// taken for it: one serves all that was woken.
+    /// Step 4. The batch is empty afterwards. `urgent`: something was just woken.
     pub(super) fn carry_out(
         &mut self,
         inside: &mut Inside,
         files: &mut StateFiles,
         now: Nanos,
         urgent: bool,
-    ) -> bool {
+    ) -> Done {
         let mut unserved = urgent;
+        let mut resumed = true;
         let mut pending: [Option<(Victim, Snapshot)>; BATCH] = [None; BATCH];
         for (place, victim) in pending
             .iter_mut()
@@ -130,6 +138,7 @@ impl Batch {
             let Some(stolen) = robbed else {
                 // It entered; it may have called the theft off itself.
                 victim.m.word.keep(word);
+                resumed = false;
                 continue;
             };
             let Some(p) = word.owned_p().and_then(p::get) else {
@@ -151,9 +160,12 @@ impl Batch {
             } else {
                 FROM_BLOCKED.fetch_add(1, Ordering::Relaxed);
             }
-            hand_over(inside, p, &mut unserved, now);
+            resumed &= hand_over(inside, p, &mut unserved, now);
         }
-        urgent && !unserved
+        Done {
+            served: urgent && !unserved,
+            resumed,
+        }
     }
 }
 
@@ -169,10 +181,12 @@ fn complain() {
 }
 
 /// Gives `p`, which is the monitor's, to whoever should run on it. `unserved`: what was just woken
-/// waits still, and is served then, unless `p` is to stop.
-fn hand_over(inside: &mut Inside, p: &'static P, unserved: &mut bool, now: Nanos) {
+/// waits still, and is served then, unless `p` is to stop. Whether that is a thread that was stopped
+/// while it computed.
+fn hand_over(inside: &mut Inside, p: &'static P, unserved: &mut bool, now: Nanos) -> bool {
     if p.index >= lists::procs() {
-        return idle::rest_p(inside, p);
+        idle::rest_p(inside, p);
+        return false;
     }
     let mut lists = lists::lock(inside);
     lists.drain_preempted();
@@ -204,10 +218,16 @@ fn hand_over(inside: &mut Inside, p: &'static P, unserved: &mut bool, now: Nanos
     p.shared.attention.store(!first, Ordering::Release);
     drop(lists);
     delay::here();
-    match wake {
-        Some(wake) => idle::deliver(wake),
-        None => idle::rest_p(inside, p),
+    let Some(wake) = wake else {
+        idle::rest_p(inside, p);
+        return false;
+    };
+    let resumed = wake.stopped();
+    if let Some(m) = resumed {
+        m.watch.runs_since.set(now);
     }
+    idle::deliver(wake);
+    resumed.is_some()
 }
 
 /// How many Ms rest. They could take a P now, and so could those in the bound queue, where

@@ -28,7 +28,7 @@ const IDLE_AFTER: Nanos = 9_000_000;
 /// that the OS keeps from running, on a machine that is too small, comes back sooner.
 const STUCK_AFTER: Nanos = 100_000_000;
 /// And as often as this once more.
-const STUCK_TIMES: u32 = 4;
+const STUCK_TIMES: u8 = 4;
 /// One that was asked and calls the runtime now and then does so within this part of a
 /// slice: of its own time, which the OS may give it late.
 const HEARS_IN: Nanos = 20;
@@ -53,6 +53,8 @@ pub(crate) struct Watch {
     /// Of the goroutine that runs: when it was first seen, and the thread's clock then.
     slice_since: Cell<Nanos>,
     slice_cpu: Cell<Nanos>,
+    /// Since when it computes, from when it was first seen to, or given a P by the monitor to go on.
+    pub(super) runs_since: Cell<Nanos>,
     /// It was asked to yield in this slice.
     asked: Cell<bool>,
     /// The thread was stopped while it computed, and went on since the slice before.
@@ -60,13 +62,13 @@ pub(crate) struct Watch {
     /// The thread's clock when it was asked, or when it was first seen inside for long.
     cpu: Cell<Nanos>,
     /// How often it has used much of it inside.
-    spun: Cell<u32>,
+    spun: Cell<u8>,
     pub(super) pauses: Pauses,
     /// For `stolen.rs`: whose thread this is about, when the signal was sent, and how often it was
     /// not answered.
     pub(super) tid: Cell<i32>,
     pub(super) requested_at: Cell<Nanos>,
-    pub(super) unanswered: Cell<u32>,
+    pub(super) unanswered: Cell<u8>,
     /// Until when it is sent none, because it was released by a rescue.
     pub(super) spared_until: Cell<Nanos>,
 }
@@ -104,12 +106,16 @@ impl Watch {
         // Goroutines that began and ended in between need not have taken the note off.
         let same_slice = self.nth.replace(nth) == nth && same_word;
         if !same_slice {
-            self.slice_since.set(now);
+            let before = self.slice_since.replace(now);
             let cpu = clock_of(m);
             self.slice_cpu.set(cpu);
             self.asked.set(false);
             let slept = m.slept.swap(0, Ordering::Relaxed);
             self.resumed.set(slept != 0);
+            // Whatever the monitor has noted since it last looked.
+            if slept == 0 || self.runs_since.get() <= before {
+                self.runs_since.set(now);
+            }
             self.pauses.begin(cpu, slept);
         }
         let same_place = self.inside.replace(look.inside) == look.inside;
@@ -159,9 +165,10 @@ impl Monitor {
         let asked = watch.asked.get();
         // After the look at the slice: so it is not about whoever has this slice.
         let since = watch.slice_since.get();
-        let urgent = crowded && (self.is_urgent() || self.gives_way_to_new(since));
+        let runs_since = watch.runs_since.get();
+        let urgent = crowded && (self.is_urgent() || self.gives_way_to_new(runs_since));
         self.urgent |= urgent;
-        if crowded && self.will_give_way_to_new(since) {
+        if crowded && self.will_give_way_to_new(runs_since) {
             self.look_by = 0;
         }
         let may_displace = urgent && p.budget.allows_theft(now);
@@ -192,9 +199,13 @@ impl Monitor {
             // Who was asked is seen to at the next tick.
             self.look_by = self.look_by.min(if watch.asked.get() { 0 } else { ends });
             self.last_end = self.last_end.max(ends);
+            self.unended += 1;
         }
         // That one which computes goes on is no news; what another does is to be seen soon.
-        let goes_on = since == now && self.rotated && watch.resumed.get();
+        let goes_on = since == now
+            && self.rotated
+            && watch.resumed.get()
+            && self.files.look(m) != ThreadState::Blocked;
         self.all_still &= still || goes_on;
         if !still {
             return;
@@ -270,6 +281,9 @@ impl Monitor {
         };
         if waits && !own && !retires {
             self.unclaimed -= 1;
+        }
+        if waits || at_home {
+            self.unended -= 1;
         }
         self.batch.push(Victim {
             m,
