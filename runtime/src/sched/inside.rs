@@ -24,6 +24,7 @@ use crate::clock;
 use crate::protocol::barrier;
 use crate::protocol::delay;
 use crate::protocol::mword::State;
+use std::hint::cold_path;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr;
@@ -184,7 +185,9 @@ impl Inside {
     /// Leaves (PROTOCOL 2). The goroutine may be suspended here, and go on on
     /// another thread.
     ///
-    /// Most leave nobody in `runnext` and find no notes: one branch asks for both.
+    /// Most leave nobody in `runnext` and find no notes: one branch asks for both. It is not taken
+    /// then: beside another thread on the same core each jump costs (2.4 ns for entering and leaving,
+    /// and 1.95 so; on a core of its own 1.4 both).
     ///
     /// Step 15: `ready` puts the goroutine it wakes into `runnext` and wakes no
     /// M, because most wakers park at once and the P runs it next. One that
@@ -195,9 +198,11 @@ impl Inside {
     #[inline]
     fn leave(&mut self) {
         let Some(m) = self.m() else {
+            cold_path();
             return leave_as_thread();
         };
         if m.may_have_next.get() | m.rt.notes() != 0 {
+            cold_path();
             // SAFETY: inside, and nothing uses this one any more.
             return unsafe { leave_with_care(m) };
         }
