@@ -300,6 +300,8 @@ pub(crate) fn resign(m: &'static M) {
     m.tid.store(0, Ordering::Relaxed);
     m.host.set(None);
     m.cpu.store(0, Ordering::Relaxed);
+    // Of this thread.
+    m.slept.store(0, Ordering::Relaxed);
     m.rt.leave();
 }
 

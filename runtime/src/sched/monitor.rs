@@ -144,13 +144,13 @@ pub(super) struct Monitor {
     pub(super) look_by: Nanos,
     /// When the last of them is.
     pub(super) last_end: Nanos,
-    /// How many such slices go on after this tick.
-    pub(super) unended: usize,
+    /// How many have a P for which others wait.
+    pub(super) waited_for: usize,
     /// Ps were taken in the last tick, only from those whose slices were over. That others have
     /// them now is no news.
     pub(super) rotated: bool,
-    /// And in this tick, all for threads that were stopped while they computed.
-    resumed: bool,
+    /// How many in this tick went to threads that were stopped while they computed.
+    resumed: usize,
     /// Some P is on its way from one M to another.
     pub(super) on_its_way: bool,
     /// Ticks in a row in which nothing has changed that the next one would not see as well, up to
@@ -210,9 +210,9 @@ pub(crate) fn run() -> ! {
         all_still: false,
         look_by: clock::NEVER,
         last_end: 0,
-        unended: 0,
+        waited_for: 0,
         rotated: false,
-        resumed: false,
+        resumed: 0,
         on_its_way: false,
         calm: 0,
         unclaimed: 0,
@@ -266,7 +266,7 @@ impl Monitor {
         self.all_still = true;
         self.look_by = clock::NEVER;
         self.last_end = 0;
-        self.unended = 0;
+        self.waited_for = 0;
         self.on_its_way = false;
         self.stuck = false;
         self.wake_past_searchers(inside);
@@ -292,12 +292,12 @@ impl Monitor {
                 .batch
                 .carry_out(inside, &mut self.files, now, self.urgent);
             self.served = done.served;
-            self.resumed = self.rotated && done.resumed;
+            self.resumed = done.resumed;
             // Something may have been queued since.
             self.hurry = true;
         } else {
             self.served = false;
-            self.resumed = false;
+            self.resumed = 0;
         }
         self.serve_bound(inside);
         self.watch_stolen(inside);
@@ -379,7 +379,7 @@ impl Monitor {
     ///
     /// Slices that end within half a slice of each other end together, at the last one's end: then
     /// they begin together too. Those of threads that were stopped while they computed, and go on,
-    /// begin where the monitor next looks, a slice later: so most last for two.
+    /// begin where the monitor next looks, a slice or 16 ms later: so most last for two.
     fn pace(&mut self) -> Nanos {
         let slice = start::time_slice();
         let shortest = SHORT.min(slice);
@@ -388,10 +388,11 @@ impl Monitor {
             && !self.stolen_at_large
             && SLEEP.idle_now() == 0;
         if self.rotated {
-            // For a look at who has them now: in a while, where those go on that computed for long.
-            let go_on = calm && self.resumed && self.unended == 0 && self.calm == MOST_CALM;
+            // For a look at who has them now: in a while, where all go on that computed for long.
+            let all_resumed = self.resumed == self.waited_for && !self.on_its_way;
+            let later = calm && self.calm == MOST_CALM && all_resumed && slice >= LONG;
             let longest = SHORT << MOST_CALM;
-            return if go_on { longest.min(slice) } else { shortest };
+            return if later { longest.min(slice) } else { shortest };
         }
         let times = if calm { self.calm } else { 0 };
         self.calm = times.max(CALM.min(times + 1));

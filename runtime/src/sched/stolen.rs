@@ -31,7 +31,6 @@ pub(super) fn request(files: &mut StateFiles, m: &'static M, stolen: Snapshot, n
         return false;
     }
     m.watch.requested_at.set(now);
-    m.watch.runs_since.set(0);
     preempt::request(m, stolen)
 }
 

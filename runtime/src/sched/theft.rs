@@ -10,7 +10,7 @@ use super::m::M;
 use super::p::{self, P};
 use super::thread_state::StateFiles;
 use super::{affinity, idle, preempt, start, stolen, threads};
-use crate::clock::Nanos;
+use crate::clock::{self, Nanos};
 use crate::protocol::barrier;
 use crate::protocol::delay;
 use crate::protocol::mword::Snapshot;
@@ -48,8 +48,8 @@ pub(super) struct Victim {
 pub(super) struct Done {
     /// One was taken for what was just woken: one serves all of it.
     pub(super) served: bool,
-    /// All were taken, and went to threads that were stopped while they computed.
-    pub(super) resumed: bool,
+    /// How many went to threads that were stopped while they computed.
+    pub(super) resumed: usize,
 }
 
 /// The thefts of one tick.
@@ -113,7 +113,7 @@ impl Batch {
         urgent: bool,
     ) -> Done {
         let mut unserved = urgent;
-        let mut resumed = true;
+        let mut resumed = 0;
         let mut pending: [Option<(Victim, Snapshot)>; BATCH] = [None; BATCH];
         for (place, victim) in pending
             .iter_mut()
@@ -138,7 +138,6 @@ impl Batch {
             let Some(stolen) = robbed else {
                 // It entered; it may have called the theft off itself.
                 victim.m.word.keep(word);
-                resumed = false;
                 continue;
             };
             let Some(p) = word.owned_p().and_then(p::get) else {
@@ -160,7 +159,7 @@ impl Batch {
             } else {
                 FROM_BLOCKED.fetch_add(1, Ordering::Relaxed);
             }
-            resumed &= hand_over(inside, p, &mut unserved, now);
+            resumed += usize::from(hand_over(inside, p, &mut unserved, now));
         }
         Done {
             served: urgent && !unserved,
@@ -224,7 +223,9 @@ fn hand_over(inside: &mut Inside, p: &'static P, unserved: &mut bool, now: Nanos
     };
     let resumed = wake.stopped();
     if let Some(m) = resumed {
-        m.watch.runs_since.set(now);
+        // It begins a slice when it owns the P.
+        m.watch.nth.set(p.slice().wrapping_add(1));
+        m.watch.runs_since.set(clock::now());
     }
     idle::deliver(wake);
     resumed.is_some()

@@ -40,8 +40,8 @@ pub(crate) struct Watch {
     word: Cell<u64>,
     /// When the word was first seen.
     owns_since: Cell<Nanos>,
-    /// Which slice it was.
-    nth: Cell<u64>,
+    /// Which slice it was; or is to be, since the monitor gave it the P.
+    pub(super) nth: Cell<u64>,
     inside: Cell<bool>,
     /// Looks since then that saw the same.
     stills: Cell<u32>,
@@ -53,7 +53,7 @@ pub(crate) struct Watch {
     /// Of the goroutine that runs: when it was first seen, and the thread's clock then.
     slice_since: Cell<Nanos>,
     slice_cpu: Cell<Nanos>,
-    /// Since when it computes, from when it was first seen to, or given a P by the monitor to go on.
+    /// Since when it runs: it was first seen then, or given the P by the monitor, to go on.
     pub(super) runs_since: Cell<Nanos>,
     /// It was asked to yield in this slice.
     asked: Cell<bool>,
@@ -104,18 +104,22 @@ impl Watch {
             self.owns_since.set(now);
         }
         // Goroutines that began and ended in between need not have taken the note off.
-        let same_slice = self.nth.replace(nth) == nth && same_word;
+        let same_nth = self.nth.replace(nth) == nth;
+        let same_slice = same_nth && same_word;
         if !same_slice {
-            let before = self.slice_since.replace(now);
             let cpu = clock_of(m);
             self.slice_cpu.set(cpu);
             self.asked.set(false);
             let slept = m.slept.swap(0, Ordering::Relaxed);
-            self.resumed.set(slept != 0);
-            // Whatever the monitor has noted since it last looked.
-            if slept == 0 || self.runs_since.get() <= before {
+            let resumed = slept != 0 && same_nth;
+            self.resumed.set(resumed);
+            if !resumed {
                 self.runs_since.set(now);
             }
+            // One that only computes begins where it is first seen to.
+            let calls = resumed && look.called;
+            self.slice_since
+                .set(if calls { self.runs_since.get() } else { now });
             self.pauses.begin(cpu, slept);
         }
         let same_place = self.inside.replace(look.inside) == look.inside;
@@ -199,12 +203,13 @@ impl Monitor {
             // Who was asked is seen to at the next tick.
             self.look_by = self.look_by.min(if watch.asked.get() { 0 } else { ends });
             self.last_end = self.last_end.max(ends);
-            self.unended += 1;
+            self.waited_for += 1;
         }
         // That one which computes goes on is no news; what another does is to be seen soon.
         let goes_on = since == now
             && self.rotated
             && watch.resumed.get()
+            && !look.called
             && self.files.look(m) != ThreadState::Blocked;
         self.all_still &= still || goes_on;
         if !still {
@@ -282,9 +287,6 @@ impl Monitor {
         if waits && !own && !retires {
             self.unclaimed -= 1;
         }
-        if waits || at_home {
-            self.unended -= 1;
-        }
         self.batch.push(Victim {
             m,
             word,
@@ -321,5 +323,51 @@ impl Monitor {
         } else {
             self.rescue(inside);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An M that was stopped, and given a P at 3, for its seventh slice; at 5 the monitor looks at
+    /// it for the first time, and it runs its `nth`.
+    fn resumed(nth: u64, called: bool) -> &'static Watch {
+        // SAFETY: all zero is a valid M, and nobody else knows of this one.
+        let m: &'static M = Box::leak(Box::new(unsafe { std::mem::zeroed() }));
+        m.tid.store(crate::sys::gettid(), Ordering::Relaxed);
+        m.slept.store(1, Ordering::Relaxed);
+        m.watch.word.set(!m.word.load().bits());
+        m.watch.nth.set(7);
+        m.watch.runs_since.set(3);
+        let look = |called, now| {
+            let inside = false;
+            let look = Look { inside, called };
+            m.watch.update(m, m.word.load(), look, nth, now)
+        };
+        assert!(!look(called, 5), "it is new");
+        assert!(look(false, 6), "it stands still");
+        &m.watch
+    }
+
+    #[test]
+    fn one_that_goes_on_begins_its_slice_where_it_is_seen() {
+        let watch = resumed(7, false);
+        assert!(watch.resumed.get() && watch.is_deaf());
+        assert_eq!((watch.runs_since.get(), watch.ran(6)), (3, 1));
+    }
+
+    #[test]
+    fn one_that_goes_on_and_calls_has_begun_it_where_it_was_given_its_p() {
+        let watch = resumed(7, true);
+        assert!(watch.resumed.get() && !watch.is_deaf());
+        assert_eq!((watch.runs_since.get(), watch.ran(6)), (3, 3));
+    }
+
+    #[test]
+    fn another_goroutine_does_not_go_on_where_that_thread_was_stopped() {
+        let watch = resumed(8, false);
+        assert!(!watch.resumed.get());
+        assert_eq!((watch.runs_since.get(), watch.ran(6)), (5, 1));
     }
 }
