@@ -108,9 +108,9 @@ impl Config {
     /// How long a goroutine may run while others wait: at least 100 us; 10 ms by default. Then it
     /// gives way at its next call into goweft; one that makes none is stopped, together with its
     /// thread, by the signal SIGURG. What a timer, a descriptor or a plain thread wakes takes the
-    /// place of one that computes earlier. Where all have done nothing but compute for some slices
-    /// each lasts about twice as long. More than ten seconds count as ten, so that nobody waits for
-    /// ever.
+    /// place of one that computes earlier. Where all have done nothing but compute for some
+    /// slices, of 10 ms or more, each lasts up to 16 ms longer, and up to twice as long. More than ten
+    /// seconds count as ten, so that nobody waits for ever.
     pub fn time_slice(mut self, d: Duration) -> Config {
         self.time_slice = Some(d);
         self

@@ -144,7 +144,7 @@ pub(super) struct Monitor {
     pub(super) look_by: Nanos,
     /// When the last of them is.
     pub(super) last_end: Nanos,
-    /// How many have a P for which others wait.
+    /// How many have a P for which others wait: no more than those, in the order of the Ps.
     pub(super) waited_for: usize,
     /// Ps were taken in the last tick, only from those whose slices were over. That others have
     /// them now is no news.
@@ -379,7 +379,7 @@ impl Monitor {
     ///
     /// Slices that end within half a slice of each other end together, at the last one's end: then
     /// they begin together too. Those of threads that were stopped while they computed, and go on,
-    /// begin where the monitor next looks, a slice or 16 ms later: so most last for two.
+    /// begin where the monitor next looks, a slice or 16 ms later: so those of 10 ms last for two.
     fn pace(&mut self) -> Nanos {
         let slice = start::time_slice();
         let shortest = SHORT.min(slice);

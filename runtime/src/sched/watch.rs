@@ -50,14 +50,15 @@ pub(crate) struct Watch {
     blocked_since: Cell<Nanos>,
     /// Since when it is where it is, in or out, and owns what it owns.
     since: Cell<Nanos>,
-    /// Of the goroutine that runs: when it was first seen, and the thread's clock then.
+    /// Of the goroutine that runs: when it was first seen, and the thread's clock then. (Of one that
+    /// goes on and makes calls: since when it runs, and the clock when that was seen.)
     slice_since: Cell<Nanos>,
     slice_cpu: Cell<Nanos>,
     /// Since when it runs: it was first seen then, or given the P by the monitor, to go on.
     pub(super) runs_since: Cell<Nanos>,
     /// It was asked to yield in this slice.
     asked: Cell<bool>,
-    /// The thread was stopped while it computed, and went on since the slice before.
+    /// The thread was stopped while it computed, and the monitor gave it the P for this slice.
     resumed: Cell<bool>,
     /// The thread's clock when it was asked, or when it was first seen inside for long.
     cpu: Cell<Nanos>,
